@@ -1,0 +1,98 @@
+"""Bit fields and Rice codes, most significant bit first."""
+
+import numpy as np
+
+from ..errors import FormatError
+
+
+def pack_fields(values: np.ndarray, widths: np.ndarray) -> bytes:
+    """Concatenate bit fields: of each value its lowest `width` bits. The last byte is padded with zeros.
+
+    Parameters
+    ----------
+    values : ndarray of int64, shape (n,)
+        Fields; negative ones in two's complement.
+    widths : ndarray of int64, shape (n,)
+        Widths in bits, 0 to 63.
+    """
+    widths = np.asarray(widths, np.int64)
+    ends = np.cumsum(widths)
+    total = int(ends[-1]) if len(ends) else 0
+    owner = np.repeat(np.arange(len(widths)), widths)
+    shift = ends[owner] - 1 - np.arange(total)
+    return np.packbits((np.asarray(values, np.int64)[owner] >> shift & 1).astype(np.uint8)).tobytes()
+
+
+def unpack_fields(data: bytes, count: int, width: int, start: int = 0) -> np.ndarray:
+    """Read `count` unsigned fields of `width` bits from bit `start` on, int64.
+
+    Raises
+    ------
+    FormatError
+        The data end too early.
+    """
+    end = start + count * width
+    if end > 8 * len(data):
+        raise FormatError(f"a section of {len(data)} bytes ends before bit {end}: it is truncated")
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), count=end)[start:].reshape(count, width)
+    result = np.zeros(count, np.int64)
+    for column in bits.T:
+        result = result << 1 | column
+    return result
+
+
+def rice_bits(values: np.ndarray, parameter: int) -> int:
+    """Return the length of the Rice codes of values >= 0."""
+    return int((values >> parameter).sum()) + len(values) * (1 + parameter)
+
+
+def best_rice_parameter(values: np.ndarray, limit: int = 15) -> int:
+    """Return the parameter, at most `limit`, that makes the Rice codes of values >= 0 shortest."""
+    return min(range(limit + 1), key=lambda parameter: rice_bits(values, parameter))
+
+
+def rice_fields(values: np.ndarray, parameter: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return Rice codes as bit fields: ``value >> parameter`` ones, a zero, `parameter` bits.
+
+    A code is at most 63 bits long: the caller chooses the parameter so.
+    """
+    quotient = values >> parameter
+    widths = quotient + 1 + parameter
+    ones = (np.int64(1) << quotient) - 1
+    return ones << (parameter + 1) | values & ((1 << parameter) - 1), widths
+
+
+class RiceReader:
+    """Read Rice codes one after another."""
+
+    def __init__(self, data: bytes):
+        self._bits = np.unpackbits(np.frombuffer(data, np.uint8)).tobytes()
+        self._at = 0
+
+    def read(self, count: int, parameter: int) -> list[int]:
+        """Return `count` values.
+
+        Raises
+        ------
+        FormatError
+            The data end too early.
+        """
+        bits, at, result = self._bits, self._at, []
+        if count * (1 + parameter) > len(bits) - at:
+            raise FormatError("the keys end before their last row: the section is truncated")
+        for _ in range(count):
+            end = bits.find(0, at)
+            if end < 0 or end + parameter >= len(bits):
+                raise FormatError("the keys end before their last row: the section is truncated")
+            value = end - at
+            for bit in bits[end + 1 : end + 1 + parameter]:
+                value = value << 1 | bit
+            result.append(value)
+            at = end + 1 + parameter
+        self._at = at
+        return result
+
+    def finish(self) -> None:
+        """Check that less than a byte is left."""
+        if len(self._bits) - self._at >= 8:
+            raise FormatError("the keys end before their section does: it is corrupt")

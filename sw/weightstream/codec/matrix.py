@@ -1,0 +1,320 @@
+"""Code one integer matrix: palette, contexts, canonical order, streams; and decode it again."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from ..errors import FormatError, MatrixError
+from ..spec.coder import MAX_KEY_BITS, SYMBOLS
+from ..spec.layout import Layout, Sharing, StreamPlan
+from . import backend
+from .arrange import Arrangement
+from .contexts import ContextModel
+from .frequencies import Table, cumulative, fit_tables
+from .keys import KeyCode, choose_key_bits, encode_keys
+from .palette import Palette, choose_palette, to_symbols
+from .search import search_contexts
+
+MAX_ROWS = MAX_COLUMNS = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Shape of a matrix, and the order of its columns.
+
+    Parameters
+    ----------
+    rows, channels : int
+        Rows, and input channels.
+    kernel : tuple of int
+        Height and width; (1, 1) for a dense layer. A row has channels * height * width weights.
+    taps_first : bool
+        Columns in the order (dy, dx, channel) instead of (channel, dy, dx).
+    """
+
+    rows: int
+    channels: int
+    kernel: tuple[int, int] = (1, 1)
+    taps_first: bool = False
+
+    @property
+    def columns(self) -> int:
+        """Weights a row."""
+        return self.channels * self.kernel[0] * self.kernel[1]
+
+    def flatten(self, weights: np.ndarray) -> np.ndarray:
+        """Return (rows, columns) in coded column order from (rows, channels) or (rows, channels, h, w)."""
+        cube = weights.reshape(self.rows, self.channels, *self.kernel)
+        if self.taps_first:
+            cube = cube.transpose(0, 2, 3, 1)
+        return np.ascontiguousarray(cube.reshape(self.rows, self.columns))
+
+    def unflatten(self, weights: np.ndarray) -> np.ndarray:
+        """Undo `flatten`; the result has four axes if the kernel has more than one tap."""
+        if self.taps_first:
+            cube = weights.reshape(self.rows, *self.kernel, self.channels).transpose(0, 3, 1, 2)
+        else:
+            cube = weights.reshape(self.rows, self.channels, *self.kernel)
+        return np.ascontiguousarray(cube if self.kernel != (1, 1) else cube[:, :, 0, 0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodedMatrix:
+    """A matrix as the file holds it: side information, keys, and the words of each lane.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Shape and column order.
+    free_rows : bool
+        Whether rows were sorted. Then `row_class` never falls.
+    palette, contexts, tables
+        What symbols stand for, what chooses tables, the tables.
+    row_class : ndarray of uint8, shape (rows,)
+        Class of each row.
+    key_codes : list of KeyCode
+        How the keys of each row class are stored.
+    key_data : bytes
+        The keys.
+    layout, sharing
+        Streams.
+    lanes : list of ndarray of uint16
+        Words of each distinct lane.
+    """
+
+    geometry: Geometry
+    free_rows: bool
+    palette: Palette
+    contexts: ContextModel
+    tables: list[Table]
+    row_class: np.ndarray
+    key_codes: list[KeyCode]
+    key_data: bytes = field(repr=False)
+    layout: Layout
+    sharing: Sharing
+    lanes: list[np.ndarray] = field(repr=False)
+
+    @cached_property
+    def plan(self) -> StreamPlan:
+        """Where each codeword stands."""
+        return StreamPlan(
+            self.geometry.rows, self.row_symbols, self.layout, self.sharing, self.palette.passes
+        )
+
+    @property
+    def row_symbols(self) -> int:
+        """Symbols a row."""
+        return self.palette.row_symbols(self.geometry.columns)
+
+    @property
+    def class_rows(self) -> list[int]:
+        """Rows of each row class."""
+        return np.bincount(self.row_class, minlength=self.contexts.row_classes).tolist()
+
+    def decoder(self):
+        """Return a decoder of the streams, of the backend in use."""
+        streams = backend.streams()
+        return streams.Decoder(
+            Arrangement(self.plan),
+            self.lanes,
+            streams.decode_keys(self.key_data, self.key_codes, self.class_rows),
+            np.array([code.bits for code in self.key_codes], np.uint8)[self.row_class],
+            self.row_class,
+            cumulative(self.tables),
+            self.contexts,
+        )
+
+    def symbols(self) -> np.ndarray:
+        """Decode all symbols, uint8, shape (rows, symbols).
+
+        Raises
+        ------
+        FormatError
+            The streams are corrupt.
+        """
+        return self.decoder().symbols()
+
+    def weights(self) -> np.ndarray:
+        """Decode all weights, rows and columns in coded order.
+
+        Returns
+        -------
+        ndarray of int8 (int16 if the sums of its palettes need it), shape (rows, columns)
+
+        Raises
+        ------
+        FormatError
+            The streams are corrupt.
+        """
+        return self.decoder().weights(self.palette, self.geometry.columns)
+
+
+def default_layout(rows: int, symbols: int) -> Layout:
+    """Return the layout of an archive: one lane, up to 32 slots, and a slot only where it costs little.
+
+    A stream costs about 8 bits of padding, more where rows are not a multiple of the slots; so small
+    matrices get few.
+    """
+    if rows * symbols < 4096:
+        return Layout(1, 1)
+    limit = min(32, max(1, rows * symbols // 2048), rows)
+    tiles = -(-rows // limit)
+    return Layout(1, -(-rows // tiles))
+
+
+def check_weights(weights: np.ndarray) -> Geometry:
+    """Return the geometry of an array of weights.
+
+    Raises
+    ------
+    MatrixError
+        It is not an integer array of 2 or 4 axes in int8 range, or too large.
+    """
+    weights = np.asarray(weights)
+    if weights.dtype.kind not in "iu":
+        raise MatrixError(f"weights must be integers, not {weights.dtype}: quantise them first")
+    if weights.ndim not in (2, 4):
+        raise MatrixError(f"weights must be (rows, columns) or (out, in, kh, kw), not of shape {weights.shape}")
+    if weights.size and (int(weights.min()) < -128 or int(weights.max()) > 127):
+        raise MatrixError(
+            f"weights must be in [-128, 127], not in [{int(weights.min())}, {int(weights.max())}]"
+        )
+    kernel = (weights.shape[2], weights.shape[3]) if weights.ndim == 4 else (1, 1)
+    geometry = Geometry(rows=weights.shape[0], channels=weights.shape[1], kernel=kernel)
+    if geometry.rows > MAX_ROWS or geometry.columns > MAX_COLUMNS:
+        raise MatrixError(f"at most {MAX_ROWS} rows and {MAX_COLUMNS} columns can be coded, not {weights.shape}")
+    return geometry
+
+
+def code_matrix(
+    weights: np.ndarray,
+    geometry: Geometry,
+    *,
+    free_rows: bool = True,
+    layout: Layout | None = None,
+    sharing: Sharing | None = None,
+    palette: Palette | None = None,
+    row_class: np.ndarray | None = None,
+) -> tuple[CodedMatrix, np.ndarray]:
+    """Code a matrix.
+
+    Parameters
+    ----------
+    weights : ndarray of int8, shape (rows, channels) or (rows, channels, height, width)
+        The matrix.
+    geometry : Geometry
+        Its shape.
+    free_rows : bool
+        Whether rows may be sorted.
+    layout : Layout, optional
+        Streams; by default an archive's.
+    sharing : Sharing, optional
+        Clones and parts; by default none.
+    palette : Palette, optional
+        What symbols stand for; by default chosen by the levels in use.
+    row_class : ndarray of uint8, shape (rows,), optional
+        Classes to keep, as a relayout does; by default they are searched.
+
+    Returns
+    -------
+    coded : CodedMatrix
+        The matrix.
+    order : ndarray of int64, shape (rows,)
+        Row ``order[i]`` of `weights` is row i of the coded matrix.
+    """
+    weights = np.ascontiguousarray(weights, np.int8)
+    if palette is None:
+        palette = choose_palette(weights.reshape(geometry.rows, -1), geometry.kernel)
+    symbols = to_symbols(geometry.flatten(weights), palette)
+    return code_symbols(
+        symbols,
+        geometry,
+        palette,
+        free_rows=free_rows,
+        layout=layout,
+        sharing=sharing,
+        row_class=row_class,
+    )
+
+
+def code_symbols(
+    symbols: np.ndarray,
+    geometry: Geometry,
+    palette: Palette,
+    *,
+    free_rows: bool = True,
+    layout: Layout | None = None,
+    sharing: Sharing | None = None,
+    row_class: np.ndarray | None = None,
+) -> tuple[CodedMatrix, np.ndarray]:
+    """Code a matrix of symbols; arguments and result as in `code_matrix`."""
+    rows = geometry.rows
+    sharing = sharing or Sharing()
+    layout = layout or default_layout(*symbols.shape)
+    plan = StreamPlan(rows, symbols.shape[1], layout, sharing, palette.passes)
+    arrangement = Arrangement(plan)
+    codewords = arrangement.split(symbols, SYMBOLS - 1)
+    contexts, row_class = search_contexts(codewords, geometry, palette, free_rows, row_class)
+    order = np.arange(rows)
+    if free_rows and symbols.size:
+        order = np.argsort(symbols.view(f"V{symbols.shape[1]}")[:, 0], kind="stable")
+        order = order[np.argsort(row_class[order], kind="stable")]
+        row_class = row_class[order]
+        codewords = arrangement.split(symbols[order], SYMBOLS - 1)
+    code_class = np.repeat(row_class, sharing.parts)
+    numbers = contexts.table_numbers(codewords, code_class) if contexts.table_count > 1 else None
+    counts = _table_counts(codewords, numbers, contexts.table_count)
+    chosen = fit_tables(counts, palette.first, palette.centre)
+    tables = [table for table, _, _ in chosen]
+    streams = backend.streams()
+    run = streams.Codewords(codewords, numbers, cumulative(tables))
+    class_rows = np.bincount(row_class, minlength=contexts.row_classes).tolist()
+    class_key_bits = [0] * len(class_rows)
+    if free_rows and symbols.size:
+        class_key_bits = _class_key_bits(
+            run.leading()[:: sharing.parts], run.length[:: sharing.parts], class_rows
+        )
+    key_bits = np.zeros(len(codewords), np.int64)
+    key_bits[:: sharing.parts] = np.array(class_key_bits, np.int64)[row_class]
+    keys, lanes = run.chain(arrangement, key_bits)
+    key_codes, key_data = encode_keys(keys[:: sharing.parts], class_key_bits, class_rows)
+    coded = CodedMatrix(
+        geometry=geometry,
+        free_rows=free_rows,
+        palette=palette,
+        contexts=contexts,
+        tables=tables,
+        row_class=row_class,
+        key_codes=key_codes,
+        key_data=key_data,
+        layout=layout,
+        sharing=sharing,
+        lanes=lanes,
+    )
+    return coded, order
+
+
+def _table_counts(symbols: np.ndarray, numbers: np.ndarray | None, tables: int) -> np.ndarray:
+    """Return how often each symbol occurs under each table, int64, shape (tables, 16)."""
+    counts = np.zeros(tables * SYMBOLS, np.int64)
+    step = max(1, (1 << 20) // max(symbols.shape[1], 1))
+    for start in range(0, len(symbols), step):
+        index = symbols[start : start + step].astype(np.uint16)
+        if numbers is not None:
+            index += numbers[start : start + step].astype(np.uint16) << 4
+        counts += np.bincount(index.reshape(-1), minlength=tables * SYMBOLS)
+    return counts.reshape(tables, SYMBOLS)
+
+
+def _class_key_bits(leading: np.ndarray, length: np.ndarray, class_rows: list[int]) -> list[int]:
+    """Choose k for each class: what saves most, within what its leanest row allows."""
+    result = []
+    start = 0
+    for count in class_rows:
+        own = slice(start, start + count)
+        limit = int(min(MAX_KEY_BITS, length[own].min(initial=MAX_KEY_BITS)))
+        result.append(choose_key_bits(leading[own], limit) if count else 0)
+        start += count
+    return result

@@ -1,0 +1,757 @@
+"""Streams of row codewords at speed: numba loops around the vector code of `vector`.
+
+Writes the same bytes, and raises the same errors, as `streams_numpy`.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numba import njit
+
+from ..errors import FormatError
+from ..spec.coder import SYMBOLS, WINDOW_BITS
+from .arrange import Arrangement
+from .contexts import ContextModel
+from .keys import KeyCode, check_keys
+from .palette import Palette
+from .vector import (
+    STATE_BYTES,
+    STATE_FIELDS,
+    WIDTH,
+    advance,
+    decode_shared_3,
+    decode_shared_9,
+    decode_shared_16,
+    has_expand,
+    leading_zeros,
+    look_up,
+    lowest_bit,
+    multiply_add,
+    search_table,
+    spread_words,
+    transpose,
+)
+
+__all__ = ["Codewords", "Decoder", "decode_keys"]
+
+_U = np.uint64
+_RANGE_START = 1 << WINDOW_BITS
+#: Symbols of each stream that are decoded between two looks at the result, and kept of the block before.
+_BLOCK = 256
+_KEPT = 16
+_V, _R, _W0, _W1, _W2, _OFFSET = range(STATE_FIELDS)
+_IMPOSSIBLE_END, _NO_ZEROS, _WORDS_LEFT = 1, 2, 3
+_MESSAGES = {
+    _IMPOSSIBLE_END: "a weight stream holds an impossible row end: it is corrupt",
+    _NO_ZEROS: "a weight stream does not end where its last row does: it is corrupt",
+    _WORDS_LEFT: "a weight stream is longer than its rows: it is corrupt",
+}
+_EXPAND = has_expand()
+_jit = njit(nogil=True, error_model="numpy", cache=True)
+
+
+# ---- encoding ------------------------------------------------------------------------------------
+
+
+@_jit
+def _forward(symbols, tables, shared, cum, digits, digit_count, rest, rest_bits, length, shift):
+    """Run the range of each codeword; collect what its symbols add, as digits of 32 bits and a rest."""
+    count, columns = symbols.shape
+    for j in range(count):
+        span = _U(_RANGE_START)
+        low = _U(0)
+        bits = 0
+        written = 0
+        for m in range(columns):
+            at = _U(symbols[j, m])
+            if not shared:
+                at += _U(tables[j, m]) * _U(17)
+            bottom = (span * cum[at]) >> _U(14)
+            span = ((span * cum[at + _U(1)]) >> _U(14)) - bottom
+            sh = leading_zeros(span) - _U(48)
+            span <<= sh
+            low = (low + bottom) << sh
+            bits += np.int64(sh)
+            shift[j, m] = sh
+            if bits - 32 * written >= 32:
+                # The window's 15 bits and what is shifted in since the last digit: 15 + 32 and more.
+                above = _U(bits - 32 * written - 17)
+                digit = low >> above
+                low &= (_U(1) << above) - _U(1)
+                carry = digit >> _U(32)
+                p = written - 1
+                while carry != _U(0):
+                    total = _U(digits[j, p]) + carry
+                    digits[j, p] = np.uint32(total & _U(0xFFFFFFFF))
+                    carry = total >> _U(32)
+                    p -= 1
+                digits[j, written] = np.uint32(digit & _U(0xFFFFFFFF))
+                written += 1
+        digit_count[j] = written
+        rest[j] = low
+        rest_bits[j] = WINDOW_BITS + bits - 32 * written
+        length[j] = bits
+
+
+@_jit
+def _leading(digits, digit_count, rest, rest_bits, out):
+    for j in range(len(out)):
+        if digit_count[j]:
+            out[j] = digits[j, 0] >> 17
+        else:
+            out[j] = rest[j] >> _U(rest_bits[j] - WINDOW_BITS)
+
+
+@_jit
+def _bits_of(buffer, position):
+    """Return 15 bits of a stream from a bit position on."""
+    word = position >> 5
+    pair = (_U(buffer[word]) << _U(32)) | _U(buffer[word + 1])
+    return (pair >> _U(49 - (position & 31))) & _U(0x7FFF)
+
+
+@_jit
+def _put(buffer, position, value, width):
+    """Overwrite `width` bits, at most 32, of a stream."""
+    if width <= 0:
+        return
+    word = position >> 5
+    up = _U(64 - width - (position & 31))
+    mask = ((_U(1) << _U(width)) - _U(1)) << up
+    pair = (_U(buffer[word]) << _U(32)) | _U(buffer[word + 1])
+    pair = (pair & ~mask) | ((value << up) & mask)
+    buffer[word] = np.uint32(pair >> _U(32))
+    buffer[word + 1] = np.uint32(pair & _U(0xFFFFFFFF))
+
+
+@_jit
+def _chain(digits, digit_count, rest, rest_bits, length, key_bits, position, step, keys, buffer):
+    """Walk one stream from its last codeword back, adding to each the 15 bits that follow it.
+
+    Bits of a codeword lie in the stream from its own start on: the key in front of it is dropped, and the
+    15 bits behind its end, which it shares with the next one, are overwritten with their sum.
+    """
+    count = len(length)
+    j = position
+    start = 0
+    while j + step < count:
+        start += length[j] - key_bits[j]
+        j += step
+    last = True
+    while j >= 0:
+        k = key_bits[j]
+        low = rest[j]
+        width = rest_bits[j]
+        if last:
+            value = (_U(0) - low) & _U(0x7FFF)
+            last = False
+        else:
+            value = _bits_of(buffer, start + length[j] - k)
+        low += value
+        carry = low >> _U(width)
+        low &= (_U(1) << _U(width)) - _U(1)
+        p = digit_count[j] - 1
+        while carry != _U(0):
+            total = _U(digits[j, p]) + carry
+            digits[j, p] = np.uint32(total & _U(0xFFFFFFFF))
+            carry = total >> _U(32)
+            p -= 1
+        at = start
+        if digit_count[j]:
+            first = _U(digits[j, 0])
+            keys[j] = first >> _U(32 - k)
+            _put(buffer, at, first & ((_U(1) << _U(32 - k)) - _U(1)), 32 - k)
+            at += 32 - k
+            for i in range(1, digit_count[j]):
+                _put(buffer, at, _U(digits[j, i]), 32)
+                at += 32
+        else:
+            keys[j] = low >> _U(width - k)
+            width -= k
+            low &= (_U(1) << _U(width)) - _U(1)
+        if width > 32:
+            _put(buffer, at, low >> _U(32), width - 32)
+            at += width - 32
+            width = 32
+            low &= _U(0xFFFFFFFF)
+        _put(buffer, at, low, width)
+        j -= step
+        if j >= 0:
+            start -= length[j] - key_bits[j]
+
+
+@_jit
+def _deal(shift, key_bits, position, per_tile, slots, lanes, buffers, words, ends):
+    """Replay the decoder of all lanes: write each lane's words in the order in which its slots take them."""
+    count, columns = shift.shape
+    used = np.zeros(slots, np.int64)
+    held = np.zeros(slots, np.int64)
+    at = 0
+    for lane in range(lanes):
+        begin = at
+        first = lane * slots
+        for round_ in range(2):
+            for slot in range(slots):
+                if position[first + slot] < count:
+                    buffer = buffers[first + slot]
+                    words[at] = buffer[0] >> 16 if round_ == 0 else buffer[0] & 0xFFFF
+                    at += 1
+        used[:] = WINDOW_BITS
+        held[:] = 0
+        base = 0
+        while base < count:
+            live = 0
+            for slot in range(slots):
+                j = base + position[first + slot]
+                if j < count:
+                    used[slot] -= key_bits[j]
+                    live = slot + 1
+            for m in range(columns):
+                for slot in range(live):
+                    j = base + position[first + slot]
+                    if j >= count:
+                        continue
+                    now = used[slot] + np.int64(shift[j, m])
+                    used[slot] = now
+                    if now >> 4 > held[slot]:
+                        held[slot] += 1
+                        word = held[slot] + 1
+                        pair = buffers[first + slot, word >> 1]
+                        words[at] = pair & 0xFFFF if word & 1 else pair >> 16
+                        at += 1
+            base += per_tile
+        while at > begin and words[at - 1] == 0:
+            at -= 1
+        ends[lane] = at
+
+
+class Codewords:
+    """The codewords of a layer, before they are chained; as `streams_numpy.Codewords`."""
+
+    def __init__(self, symbols: np.ndarray, tables: np.ndarray | None, cum: np.ndarray):
+        count, columns = symbols.shape
+        # Every symbol shifts in at most 15 bits; a first pass over the costs would buy little memory.
+        self._digits = np.empty((count, columns * 15 // 32 + 2), np.uint32)
+        self._digit_count = np.zeros(count, np.int64)
+        self._rest = np.zeros(count, np.uint64)
+        self._rest_bits = np.zeros(count, np.int64)
+        self._shift = np.empty((count, columns), np.uint8)
+        self.length = np.zeros(count, np.int64)
+        shared = tables is None
+        _forward(
+            symbols,
+            np.zeros((1, 1), np.uint8) if tables is None else tables,
+            shared,
+            cum.astype(np.uint64).reshape(-1),
+            self._digits,
+            self._digit_count,
+            self._rest,
+            self._rest_bits,
+            self.length,
+            self._shift,
+        )
+
+    def leading(self) -> np.ndarray:
+        """Return the first 15 bits of the codewords, int64; a carry may still add one."""
+        result = np.empty(len(self.length), np.int64)
+        _leading(self._digits, self._digit_count, self._rest, self._rest_bits, result)
+        return result
+
+    def chain(self, arrangement: Arrangement, key_bits: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Chain the codewords into streams, and deal their words to the lanes."""
+        plan = arrangement.plan
+        per_tile = plan.tile_rows * plan.sharing.parts
+        position = arrangement.position
+        bits = np.zeros(plan.streams, np.int64)
+        for stream, first in enumerate(position):
+            bits[stream] = (self.length[first::per_tile] - key_bits[first::per_tile]).sum()
+        buffers = np.zeros((plan.streams, int(bits.max(initial=0)) // 32 + 8), np.uint32)
+        keys = np.zeros(len(self.length), np.uint16)
+        for stream, first in enumerate(position):
+            if first < len(self.length):
+                _chain(
+                    self._digits,
+                    self._digit_count,
+                    self._rest,
+                    self._rest_bits,
+                    self.length,
+                    key_bits,
+                    first,
+                    per_tile,
+                    keys,
+                    buffers[stream],
+                )
+        words = np.zeros(int(bits.sum()) // 16 + 4 * plan.streams, np.uint16)
+        ends = np.zeros(plan.lanes, np.int64)
+        _deal(self._shift, key_bits, position, per_tile, plan.slots, plan.lanes, buffers, words, ends)
+        starts = np.concatenate([[0], ends[:-1]])
+        return keys, [words[a:b] for a, b in zip(starts, ends, strict=True)]
+
+
+# ---- keys ----------------------------------------------------------------------------------------
+
+
+@_jit
+def _read_keys(data, at, count, parameter, bits, lift, out):
+    """Read sorted keys; return the bit behind them, -1 if the data end, -2 if a key is impossible."""
+    end = 8 * len(data)
+    key = np.int64(0)
+    for i in range(count):
+        gap = np.int64(0)
+        while at < end and data[at >> 3] >> (7 - (at & 7)) & 1:
+            gap += 1
+            at += 1
+        at += 1
+        if at + parameter > end:
+            return -1
+        for _ in range(parameter):
+            gap = gap << 1 | np.int64(data[at >> 3] >> (7 - (at & 7)) & 1)
+            at += 1
+        key += gap - lift
+        if key < 0 or key >> bits:
+            return -2
+        out[i] = key
+    return at
+
+
+def decode_keys(data: bytes, codes: list[KeyCode], rows: list[int]) -> np.ndarray:
+    """Return the keys of all rows; as `keys.decode_keys`."""
+    raw = np.frombuffer(data, np.uint8)
+    result = np.zeros(sum(rows), np.uint16)
+    at = start = 0
+    for code, count in zip(codes, rows, strict=True):
+        if code.bits and count:
+            out = result[start : start + count]
+            at = _read_keys(raw, at, count, code.rice, code.bits, code.lift, out)
+            check_keys(at != -1, at != -2, code)
+        start += count
+    check_keys(True, True, None, 8 * len(data) - at)
+    return result
+
+
+# ---- decoding ------------------------------------------------------------------------------------
+
+
+@_jit
+def _fill_one_by_one(state, g, need, waits, words, next_word, ends, lanes):
+    """Give each stream of the mask `need` in vector g a word; past its end a lane reads as zeros."""
+    while need != _U(0):
+        c = lowest_bit(need)
+        need &= need - _U(1)
+        state[g, _W0, c] = state[g, _W1, c]
+        if (waits >> c) & _U(1):
+            state[g, _W1, c] = state[g, _W2, c]
+        else:
+            lane = lanes[_U(g * WIDTH) + c]
+            at = next_word[lane]
+            state[g, _W1, c] = words[at] if at < ends[lane] else 0
+            next_word[lane] = at + 1
+
+
+@_jit
+def _decode_shared(
+    state, pending, active, words, next_word, ends, lanes, thresholds, firsts, column_table, start, count, symbols
+):
+    """Decode `count` symbols of all streams, all with the same table at a column."""
+    state_at = _U(state.ctypes.data)
+    words_at = _U(words.ctypes.data)
+    one_lane = np.zeros(len(state), np.bool_)
+    for g in range(len(state)):
+        one_lane[g] = _EXPAND and lanes[g * WIDTH] == lanes[g * WIDTH + WIDTH - 1]
+    thresholds_at = _U(thresholds.ctypes.data)
+    symbols_at = _U(symbols.ctypes.data) + _U(_KEPT * symbols.shape[1])
+    for m in range(count):
+        table = column_table[start + m]
+        table_at = thresholds_at + _U(table) * _U(SYMBOLS * 2 * WIDTH)
+        first = firsts[table]
+        for g in range(len(state)):
+            own = state_at + _U(g) * _U(STATE_BYTES)
+            if first >= SYMBOLS - 3:
+                need = decode_shared_3(own, table_at, active[g], symbols_at)
+            elif first >= SYMBOLS - 9:
+                need = decode_shared_9(own, table_at, active[g], symbols_at)
+            else:
+                need = decode_shared_16(own, table_at, active[g], symbols_at)
+            symbols_at += _U(WIDTH)
+            if need != _U(0):
+                # Written out, not a function: a call would pass every array by value, for each vector and column.
+                waits = pending[g]
+                pending[g] = waits & ~need
+                at = next_word[lanes[g * WIDTH]]
+                if one_lane[g] and at + WIDTH <= ends[lanes[g * WIDTH]]:
+                    taken = spread_words(own, need, waits, words_at + _U(2) * _U(at))
+                    next_word[lanes[g * WIDTH]] = at + np.int64(taken)
+                else:
+                    _fill_one_by_one(state, g, need, waits, words, next_word, ends, lanes)
+
+
+@_jit
+def _decode_by_slot(
+    state, pending, active, words, next_word, ends, lanes, flat, tables, columns, row_index, previous, back,
+    distance, start, count, symbols,
+):  # fmt: skip
+    """Decode `count` symbols of all streams, each with the table of its context."""
+    state_at = _U(state.ctypes.data)
+    words_at = _U(words.ctypes.data)
+    one_lane = np.zeros(len(state), np.bool_)
+    for g in range(len(state)):
+        one_lane[g] = _EXPAND and lanes[g * WIDTH] == lanes[g * WIDTH + WIDTH - 1]
+    flat_at = _U(flat.ctypes.data)
+    bounds = np.empty((2, WIDTH), np.uint16)
+    lows_at = _U(bounds.ctypes.data)
+    highs_at = lows_at + _U(2 * WIDTH)
+    for m in range(count):
+        here = start + m
+        column = columns[here]
+        row = _KEPT + m
+        for g in range(len(state)):
+            g0 = g * WIDTH
+            for c in range(WIDTH):
+                index = row_index[g0 + c] + column
+                if here >= 1:
+                    index += previous[symbols[row - 1, g0 + c]]
+                if here >= distance:
+                    index += back[symbols[row - distance, g0 + c]]
+                at = _U(tables[index]) * _U(SYMBOLS + 1)
+                span = _U(state[g, _R, c])
+                x = search_table(_U(state[g, _V, c]), span, flat_at + at * _U(2))
+                bounds[0, c] = (span * _U(flat[at + x])) >> _U(16)
+                high = (span * _U(flat[at + x + _U(1)])) >> _U(16)
+                bounds[1, c] = span if x == _U(SYMBOLS - 1) else high
+                symbols[row, g0 + c] = x
+            own = state_at + _U(g) * _U(STATE_BYTES)
+            need = advance(own, lows_at, highs_at, active[g])
+            if need != _U(0):
+                # Written out, not a function: a call would pass every array by value, for each vector and column.
+                waits = pending[g]
+                pending[g] = waits & ~need
+                at = next_word[lanes[g * WIDTH]]
+                if one_lane[g] and at + WIDTH <= ends[lanes[g * WIDTH]]:
+                    taken = spread_words(own, need, waits, words_at + _U(2) * _U(at))
+                    next_word[lanes[g * WIDTH]] = at + np.int64(taken)
+                else:
+                    _fill_one_by_one(state, g, need, waits, words, next_word, ends, lanes)
+
+
+@_jit
+def _start_tile(state, pending, active, words, next_word, ends, lanes, base, rows, parts, position, keys, key_bits,
+                row_class, row_step, row_index):  # fmt: skip
+    """Begin a row of every stream: push the window back, put the key in front. Returns an error code or 0."""
+    streams = len(position)
+    active[:] = _U(0)
+    for stream in range(streams):
+        if base + position[stream] // parts < rows:
+            active[stream // WIDTH] |= _U(1) << _U(stream % WIDTH)
+    if base == 0:
+        for field in (_W0, _W1):
+            for stream in range(streams):
+                if position[stream] // parts < rows:
+                    lane = lanes[stream]
+                    at = next_word[lane]
+                    state[stream // WIDTH, field, stream % WIDTH] = words[at] if at < ends[lane] else 0
+                    next_word[lane] = at + 1
+    for stream in range(streams):
+        row = base + position[stream] // parts
+        if row >= rows:
+            continue
+        g, c = stream // WIDTH, stream % WIDTH
+        row_index[stream] = np.int64(row_class[row]) * row_step
+        k = np.int64(0)
+        key = np.int64(0)
+        if position[stream] % parts == 0:
+            k = np.int64(key_bits[row])
+            key = np.int64(keys[row]) << (WINDOW_BITS - k)
+        state[g, _R, c] = _RANGE_START
+        if base == 0:
+            state[g, _V, c] = key | np.int64(state[g, _W0, c]) >> (1 + k)
+            state[g, _OFFSET, c] = WINDOW_BITS - k
+            continue
+        v = np.int64(state[g, _V, c])
+        offset = np.int64(state[g, _OFFSET, c])
+        state[g, _V, c] = key | v >> k
+        # The k bits that fall out of the window go in front of what is left of the first word.
+        back = (v & ((1 << k) - 1)) << (16 - offset) | np.int64(state[g, _W0, c]) & (0xFFFF >> offset)
+        if offset < k:
+            state[g, _W2, c] = state[g, _W1, c]
+            state[g, _W1, c] = back & 0xFFFF
+            state[g, _W0, c] = back >> 16
+            pending[g] |= _U(1) << _U(c)
+            offset += 16
+        else:
+            state[g, _W0, c] = back
+        state[g, _OFFSET, c] = offset - k
+
+
+@_jit
+def _end_tile(state, pending, base, rows, tile_rows, parts, position):
+    """Check how the rows of a tile ended. Returns an error code or 0."""
+    for stream in range(len(position)):
+        row = base + position[stream] // parts
+        if row >= rows:
+            continue
+        g, c = stream // WIDTH, stream % WIDTH
+        if state[g, _V, c] >> WINDOW_BITS or (pending[g] >> _U(c)) & _U(1):
+            return _IMPOSSIBLE_END
+        if row + tile_rows >= rows:
+            offset = np.int64(state[g, _OFFSET, c])
+            if np.int64(state[g, _W0, c]) & (0xFFFF >> offset) or state[g, _W1, c]:
+                return _NO_ZEROS
+    return 0
+
+
+@_jit
+def _expand(symbols, count, palette, columns):
+    """Turn a block of symbols into columns of weights: (count // passes * group, streams) bytes."""
+    passes, group, streams = palette.shape[0], palette.shape[1], symbols.shape[1]
+    for p in range(passes):
+        for i in range(group):
+            table_at = _U(palette.ctypes.data) + _U((p * group + i) * SYMBOLS)
+            for n in range(count // passes):
+                source = _U(symbols.ctypes.data) + _U((_KEPT + n * passes + p) * streams)
+                target = _U(columns.ctypes.data) + _U((n * group + i) * streams)
+                for c in range(0, streams, WIDTH):
+                    look_up(source + _U(c), table_at, _U(0), _U(p > 0), target + _U(c))
+
+
+@_jit
+def _store(columns, count, targets, start, pitch, out):
+    """Write a block of columns (count, streams) into rows of bytes; targets < 0 are left out."""
+    streams = columns.shape[1]
+    source = _U(columns.ctypes.data)
+    out_at = _U(out.ctypes.data)
+    flat = out.reshape(-1)
+    offsets = np.empty(WIDTH, np.int64)
+    for c0 in range(0, streams, WIDTH):
+        whole = True
+        for c in range(WIDTH):
+            whole = whole and targets[c0 + c] >= 0
+        n = 0
+        if whole:
+            while n + WIDTH <= count:
+                for c in range(WIDTH):
+                    offsets[c] = targets[c0 + c] + start + n
+                transpose(source + _U(n * streams + c0), _U(streams), out_at, _U(offsets.ctypes.data))
+                n += WIDTH
+        for c in range(WIDTH):
+            if targets[c0 + c] >= 0:
+                for i in range(n, count):
+                    flat[targets[c0 + c] + start + i] = columns[i, c0 + c]
+
+
+@_jit
+def _run(
+    state, pending, active, words, next_word, ends, lanes, position, thresholds, firsts, flat, tables, columns,
+    row_index, row_step, previous, back, distance, by_slot, row_class, keys, key_bits, rows, parts, tile_rows,
+    part_symbols, tile_start, tile_stop, palette, symbols, block, out, out_pitch, part_pitch, inputs, sums,
+):  # fmt: skip
+    """Decode some tiles; store their rows in `out`, or add their products with `inputs` to `sums`.
+
+    Returns an error code or 0.
+    """
+    group, passes = palette.shape[1], palette.shape[0]
+    storing = out.size > 0
+    streams = symbols.shape[1]
+    targets = np.full(streams, -1, np.int64)
+    batch = inputs.shape[1]
+    partial = np.zeros((parts, batch, streams), np.int32)
+    for tile in range(tile_start, tile_stop):
+        base = tile * tile_rows
+        _start_tile(state, pending, active, words, next_word, ends, lanes, base, rows, parts, position, keys,
+                    key_bits, row_class, row_step, row_index)  # fmt: skip
+        for stream in range(len(position)):
+            row = base + position[stream] // parts
+            targets[stream] = -1
+            if row < rows:
+                in_out = row - tile_start * tile_rows
+                targets[stream] = in_out * out_pitch + position[stream] % parts * part_pitch
+        partial[:] = 0
+        start = 0
+        while start < part_symbols:
+            count = min(_BLOCK // passes * passes, part_symbols - start)
+            if by_slot:
+                _decode_by_slot(state, pending, active, words, next_word, ends, lanes, flat, tables, columns,
+                                row_index, previous, back, distance, start, count, symbols)  # fmt: skip
+                for i in range(_KEPT):
+                    for c in range(streams):
+                        symbols[i, c] = symbols[i + count, c]
+            else:
+                _decode_shared(state, pending, active, words, next_word, ends, lanes, thresholds, firsts, columns,
+                               start, count, symbols)  # fmt: skip
+            _expand(symbols, count, palette, block)
+            weights = count // passes * group
+            first = start // passes * group
+            if storing:
+                _store(block, weights, targets, first, out_pitch, out)
+            else:
+                for part in range(parts):
+                    for b in range(batch):
+                        for c in range(0, streams, WIDTH):
+                            multiply_add(
+                                _U(block.ctypes.data) + _U(c),
+                                _U(streams),
+                                _U((weights + 1) // 2),
+                                _U(inputs.ctypes.data) + _U(2) * _U((part * batch + b) * inputs.shape[2] + first),
+                                _U(partial.ctypes.data) + _U(4) * _U((part * batch + b) * streams + c),
+                            )
+            start += count
+        error = _end_tile(state, pending, base, rows, tile_rows, parts, position)
+        if error:
+            return error
+        if not storing:
+            for stream in range(len(position)):
+                row = base + position[stream] // parts
+                if row < rows:
+                    for b in range(batch):
+                        sums[b, row] += partial[position[stream] % parts, b, stream]
+    if tile_stop * tile_rows >= rows:
+        for lane in range(len(ends)):
+            if next_word[lane] < ends[lane]:
+                return _WORDS_LEFT
+    return 0
+
+
+class Decoder:
+    """Decode streams, all side by side; as `streams_numpy.Decoder`."""
+
+    def __init__(
+        self,
+        arrangement: Arrangement,
+        lanes: list[np.ndarray],
+        keys: np.ndarray,
+        key_bits: np.ndarray,
+        row_class: np.ndarray,
+        cum: np.ndarray,
+        contexts: ContextModel,
+    ):
+        plan = arrangement.plan
+        self._plan = plan
+        streams = -(-plan.streams // WIDTH) * WIDTH
+        groups = streams // WIDTH
+        self._lane_of = np.zeros(streams, np.int64)
+        self._lane_of[: plan.streams] = arrangement.lane_of
+        self._lane_of[plan.streams :] = plan.lanes - 1
+        # Lanes are views of one array, as a file or the encoder lays them: address them from its start.
+        self._words, self._starts, self._ends = _common(lanes)
+        self._position = arrangement.position
+        four = (cum * 4).astype(np.uint16)
+        self._thresholds = np.ascontiguousarray(np.repeat(four[:, :SYMBOLS, None], WIDTH, axis=2))
+        self._firsts = (cum[:, 1:] == 0).sum(axis=1).astype(np.int64)
+        self._flat = four.reshape(-1)
+        _, _, previous, back = contexts.classes
+        classes = contexts.column_classes(plan.part_symbols).astype(np.int64)
+        self._by_slot = contexts.by_slot
+        self._tables = contexts.tables.reshape(-1)
+        self._columns = classes * previous * back if self._by_slot else contexts.tables[0, :, 0, 0][classes].astype(np.int64)
+        self._row_step = int(np.prod(contexts.classes[1:]))
+        self._previous = contexts.previous.astype(np.int64) * back
+        self._back = contexts.back.astype(np.int64)
+        self._distance = contexts.distance
+        self._keys, self._key_bits, self._row_class = keys, key_bits, row_class
+        self._streams = streams
+        self._groups = groups
+
+    def _begin(self) -> tuple:
+        state = np.zeros((self._groups, STATE_FIELDS, WIDTH), np.uint16)
+        zeros = np.zeros(self._groups, np.uint64)
+        return (state, zeros, zeros.copy(), self._words, self._starts.copy(), self._ends, self._lane_of,
+                self._position)  # fmt: skip
+
+    def _call(self, begun, tile_start, tile_stop, palette, out, part_pitch, inputs, sums) -> None:
+        plan = self._plan
+        passes, group = palette.shape[:2]
+        symbols = np.zeros((_KEPT + _BLOCK, self._streams), np.uint8)
+        block = np.zeros((_BLOCK // passes * group + 1, self._streams), np.uint8)
+        error = _run(
+            *begun, self._thresholds, self._firsts, self._flat, self._tables, self._columns,
+            np.zeros(self._streams, np.int64), self._row_step, self._previous, self._back, self._distance,
+            self._by_slot, self._row_class, self._keys, self._key_bits, plan.rows, plan.sharing.parts, plan.tile_rows,
+            plan.part_symbols, tile_start, tile_stop, palette, symbols, block, out, out.shape[1], part_pitch,
+            inputs, sums,
+        )  # fmt: skip
+        if error:
+            raise FormatError(_MESSAGES[error])
+
+    def _rows(self, palette: np.ndarray, begun: tuple, tile_start: int, tile_stop: int) -> np.ndarray:
+        """Decode tiles as rows of bytes, each padded to a whole number of parts."""
+        plan = self._plan
+        passes, group = palette.shape[:2]
+        part_pitch = plan.part_symbols // passes * group
+        rows = min(plan.rows, tile_stop * plan.tile_rows) - tile_start * plan.tile_rows
+        out = np.empty((rows, plan.sharing.parts * part_pitch), np.uint8)
+        if out.size:
+            self._call(begun, tile_start, tile_stop, palette, out, part_pitch, _NO_INPUTS, _NO_SUMS)
+        return out
+
+    def symbols(self) -> np.ndarray:
+        """Decode all symbols, uint8, shape (rows, symbols)."""
+        return self._rows(_IDENTITY, self._begin(), 0, self._plan.tiles)[:, : self._plan.symbols]
+
+    def tiles(self, palette: Palette, columns: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Decode tile after tile; yield the number of the first row, and the rows' weights."""
+        begun = self._begin()
+        bytes_ = _bytes_of(palette)
+        for tile in range(self._plan.tiles):
+            rows = self._rows(_IDENTITY if bytes_ is None else bytes_, begun, tile, tile + 1)
+            rows = palette.weights(rows) if bytes_ is None else rows.view(np.int8)
+            yield tile * self._plan.tile_rows, rows[:, :columns]
+
+    def weights(self, palette: Palette, columns: int) -> np.ndarray:
+        """Decode all weights, int8 or int16, shape (rows, columns)."""
+        bytes_ = _bytes_of(palette)
+        if bytes_ is None:
+            return palette.weights(self.symbols())[:, :columns]
+        rows = self._rows(bytes_, self._begin(), 0, self._plan.tiles).view(np.int8)
+        return np.ascontiguousarray(rows[:, :columns])
+
+    def multiply(self, palette: Palette, inputs: np.ndarray) -> np.ndarray:
+        """Decode and multiply: the products of all rows with some inputs; no weight is kept.
+
+        Parameters
+        ----------
+        palette : Palette
+            What symbols stand for; its sums fit int8.
+        inputs : ndarray of int16, shape (batch, columns)
+            Inputs, a few at a time.
+
+        Returns
+        -------
+        ndarray of int32, shape (batch, rows)
+        """
+        plan = self._plan
+        bytes_ = _bytes_of(palette)
+        assert bytes_ is not None
+        pitch = plan.part_symbols // palette.passes * palette.group
+        parts = plan.sharing.parts
+        # One block more, of zeros: what lies behind the last weight is multiplied by nothing.
+        padded = np.zeros((parts, len(inputs), pitch + 2), np.int16)
+        for part in range(parts):
+            own = inputs[:, part * pitch : (part + 1) * pitch]
+            padded[part, :, : own.shape[1]] = own
+        sums = np.zeros((len(inputs), plan.rows), np.int32)
+        if plan.tiles and pitch:
+            self._call(self._begin(), 0, plan.tiles, bytes_, _NO_ROWS, 0, padded, sums)
+        return sums
+
+
+_IDENTITY = np.arange(SYMBOLS, dtype=np.uint8).reshape(1, 1, SYMBOLS)
+_NO_ROWS = np.empty((0, 0), np.uint8)
+_NO_INPUTS = np.empty((0, 0, 0), np.int16)
+_NO_SUMS = np.empty((0, 0), np.int32)
+
+
+def _bytes_of(palette: Palette) -> np.ndarray | None:
+    """Return the palette as (passes, group, 16) bytes; None if sums of its passes need more than a byte."""
+    if palette.dtype != np.int8:
+        return None
+    return np.ascontiguousarray(palette.values.transpose(0, 2, 1)).view(np.uint8)
+
+
+def _common(lanes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return one array that holds all lanes, and where each begins and ends in it."""
+    base = lanes[0].base if lanes else None
+    if not (isinstance(base, np.ndarray) and all(lane.base is base for lane in lanes) and base.dtype == np.uint16):
+        base = np.concatenate(lanes) if len(lanes) > 1 else lanes[0]
+        ends = np.cumsum([len(lane) for lane in lanes])
+        return base, np.concatenate([[0], ends[:-1]]), ends
+    at = np.array([lane.ctypes.data - base.ctypes.data for lane in lanes], np.int64) // 2
+    return base, at, at + np.array([len(lane) for lane in lanes], np.int64)

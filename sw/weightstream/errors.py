@@ -1,0 +1,33 @@
+"""Errors of the outside world: files, networks, devices. Wrong arguments raise `TypeError` or `ValueError` subclasses."""
+
+
+class WeightstreamError(Exception):
+    """Base of every error that weightstream raises for what came from outside."""
+
+
+class FormatError(WeightstreamError):
+    """A file or a section of it is truncated, corrupt or impossible."""
+
+
+class VersionError(FormatError):
+    """The file is a weightstream file of a version that this program does not read."""
+
+
+class MatrixError(WeightstreamError, ValueError):
+    """A weight matrix cannot be coded: wrong shape, type or range."""
+
+
+class LayoutError(WeightstreamError, ValueError):
+    """A stream layout is impossible, or does not fit what it is applied to."""
+
+
+class NetworkError(WeightstreamError, ValueError):
+    """A network cannot be imported, quantised or executed; the message names the node."""
+
+
+class InputError(WeightstreamError, ValueError):
+    """The data given to a network, for a run or for calibration, do not fit it."""
+
+
+class TargetError(WeightstreamError, ValueError):
+    """There is no such device to open, or what it needs is missing."""

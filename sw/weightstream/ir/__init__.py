@@ -1,0 +1,1 @@
+"""The integer network: a graph of integer operators on quantised tensors."""
