@@ -23,21 +23,33 @@ def pack_fields(values: np.ndarray, widths: np.ndarray) -> bytes:
     return np.packbits((np.asarray(values, np.int64)[owner] >> shift & 1).astype(np.uint8)).tobytes()
 
 
-def unpack_fields(data: bytes, count: int, width: int, start: int = 0) -> np.ndarray:
-    """Read `count` unsigned fields of `width` bits from bit `start` on, int64.
+def unpack_records(data: bytes, count: int, widths: list[int]) -> list[np.ndarray]:
+    """Read records of bit fields; the opposite of `pack_fields` for equal records.
 
-    Raises
-    ------
-    FormatError
-        The data end too early.
+    Parameters
+    ----------
+    data : bytes
+        At least ``count * sum(widths)`` bits.
+    count : int
+        Records.
+    widths : list of int
+        Widths of a record's fields in bits.
+
+    Returns
+    -------
+    list of ndarray of int64, shape (count,)
+        Each field of all records.
     """
-    end = start + count * width
-    if end > 8 * len(data):
-        raise FormatError(f"a section of {len(data)} bytes ends before bit {end}: it is truncated")
-    bits = np.unpackbits(np.frombuffer(data, np.uint8), count=end)[start:].reshape(count, width)
-    result = np.zeros(count, np.int64)
-    for column in bits.T:
-        result = result << 1 | column
+    width = sum(widths)
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), count=count * width).reshape(count, width)
+    result = []
+    at = 0
+    for field in widths:
+        values = np.zeros(count, np.int64)
+        for column in range(at, at + field):
+            values = values << 1 | bits[:, column]
+        result.append(values)
+        at += field
     return result
 
 

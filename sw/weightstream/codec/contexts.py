@@ -13,8 +13,9 @@ from ..errors import FormatError
 from ..spec.coder import (
     MAX_CONTEXT_BITS,
     MAX_DISTANCE,
-    MAX_FIELD_BITS,
+    MAX_COLUMN_BITS,
     MAX_NEIGHBOUR_BITS,
+    MAX_ROW_BITS,
     MAX_TABLES,
     SYMBOLS,
 )
@@ -111,17 +112,20 @@ class ContextModel:
             index[:, self.distance :] += self.back[symbols[:, : -self.distance]]
         return self.tables.reshape(-1)[index]
 
-    def code(self, coder: _Coder, columns: int, kernel_period: int) -> "ContextModel":
+    def code(self, coder: _Coder, groups: int, passes: int, taps: int) -> "ContextModel":
         """Write this model to an encoder, or read one from a decoder.
 
         Parameters
         ----------
         coder : AdaptiveEncoder or AdaptiveDecoder
             Where to, or from; from a decoder, what this model holds is ignored.
-        columns : int
-            Symbols of a codeword.
-        kernel_period : int
-            Symbols after which a kernel repeats; classes of columns tend to.
+        groups : int
+            Groups of weights in a codeword.
+        passes : int
+            Symbols a group. If there are several, classes of columns are classes of groups, times `passes`, plus
+            the pass.
+        taps : int
+            Groups after which a kernel repeats; classes of columns tend to.
 
         Returns
         -------
@@ -136,12 +140,13 @@ class ContextModel:
         table_count = 1 + coder.choice("tables", MAX_TABLES, self.table_count - 1)
         if table_count == 1:
             return ContextModel()
-        rows, column_count, previous_count, back_count = self.classes
-        rows = 1 + coder.choice("row classes", 1 << MAX_FIELD_BITS, rows - 1)
-        column_map = np.zeros(1, np.uint8)
-        column_count = 1 + coder.choice("column classes", 1 << MAX_FIELD_BITS, column_count - 1)
+        rows = 1 + coder.choice("row classes", 1 << MAX_ROW_BITS, self.row_classes - 1)
+        own_groups = self.columns[::passes] // passes
+        column_count = 1 + coder.choice("column classes", 1 << MAX_COLUMN_BITS, int(own_groups.max()))
+        group_map = np.zeros(1, np.uint8)
         if column_count > 1:
-            column_map = _code_columns(coder, self.columns, column_count, columns, kernel_period)
+            group_map = _code_columns(coder, own_groups, column_count, groups, taps)
+        column_map = (group_map[:, None] * passes + np.arange(passes)).reshape(-1).astype(np.uint8)
         maps = []
         for own in (self.previous, self.back):
             count = 1 + coder.choice("neighbour classes", 1 << MAX_NEIGHBOUR_BITS, int(own.max()))
@@ -163,22 +168,34 @@ class ContextModel:
         )
 
 
-def _code_columns(
-    coder: _Coder, own: np.ndarray, classes: int, columns: int, kernel_period: int
-) -> np.ndarray:
-    """Code the classes of columns; each in the context of its neighbour and of the kernel before."""
+def _code_columns(coder: _Coder, own: np.ndarray, classes: int, groups: int, taps: int) -> np.ndarray:
+    """Code the classes of columns: like the one a stride before, or anew."""
     period = 1 + coder.number("column period", len(own) - 1)
-    if period > max(columns, 1):
-        raise FormatError(f"column classes repeat after {period} of {columns} symbols: the section is corrupt")
-    result = np.zeros(period, np.uint8)
-    values = own.tolist() if len(own) == period else [0] * period
+    if period > max(groups, 1):
+        raise FormatError(f"column classes repeat after {period} of {groups} columns: the section is corrupt")
+    reading = len(own) != period
+    # A stride of 0: no class is like another.
+    stride = coder.number("column stride", 0 if reading else _best_stride(own, taps))
+    values = [0] * period if reading else own.tolist()
     ids: list[int] = []
+    hit = 1
     for i, value in enumerate(values):
-        before = ids[i - 1] if i else -1
-        above = ids[i - kernel_period] if 1 < kernel_period <= i else -1
-        ids.append(coder.choice(("column", before, above), classes, value))
-    result[:] = ids
-    return result
+        if 0 < stride <= i:
+            hit = coder.bit(("column same", hit), int(value == ids[i - stride]))
+            if hit:
+                ids.append(ids[i - stride])
+                continue
+        ids.append(coder.choice("column", classes, value))
+    return np.array(ids, np.uint8)
+
+
+def _best_stride(own: np.ndarray, taps: int) -> int:
+    """Return the distance at which classes repeat most; 0 if no more than chance has it."""
+    candidates = {1, taps} | {d for d in range(2, len(own) // 2 + 1) if len(own) % d == 0}
+    share = {d: float(np.mean(own[d:] == own[:-d])) for d in sorted(candidates) if d < len(own)}
+    chance = float(((np.bincount(own) / len(own)) ** 2).sum())
+    best = max(share, key=lambda d: share[d], default=0)
+    return best if best and share[best] > 1.5 * chance + 0.05 else 0
 
 
 def _code_neighbours(coder: _Coder, own: np.ndarray, classes: int) -> np.ndarray:

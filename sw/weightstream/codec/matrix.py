@@ -1,13 +1,14 @@
 """Code one integer matrix: palette, contexts, canonical order, streams; and decode it again."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from ..errors import FormatError, MatrixError
 from ..spec.coder import MAX_KEY_BITS, SYMBOLS
+from ..spec.container import MAX_COLUMNS, MAX_ROWS
 from ..spec.layout import Layout, Sharing, StreamPlan
 from . import backend
 from .arrange import Arrangement
@@ -16,8 +17,7 @@ from .frequencies import Table, cumulative, fit_tables
 from .keys import KeyCode, choose_key_bits, encode_keys
 from .palette import Palette, choose_palette, to_symbols
 from .search import search_contexts
-
-MAX_ROWS = MAX_COLUMNS = 1 << 20
+from .side import SideInformation, write_side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +32,15 @@ class Geometry:
         Height and width; (1, 1) for a dense layer. A row has channels * height * width weights.
     taps_first : bool
         Columns in the order (dy, dx, channel) instead of (channel, dy, dx).
+    four_axes : bool
+        Whether the weights are an array (rows, channels, height, width), not (rows, columns).
     """
 
     rows: int
     channels: int
     kernel: tuple[int, int] = (1, 1)
     taps_first: bool = False
+    four_axes: bool = False
 
     @property
     def columns(self) -> int:
@@ -52,12 +55,12 @@ class Geometry:
         return np.ascontiguousarray(cube.reshape(self.rows, self.columns))
 
     def unflatten(self, weights: np.ndarray) -> np.ndarray:
-        """Undo `flatten`; the result has four axes if the kernel has more than one tap."""
+        """Undo `flatten`: (rows, columns), or (rows, channels, height, width) if `four_axes`."""
         if self.taps_first:
             cube = weights.reshape(self.rows, *self.kernel, self.channels).transpose(0, 3, 1, 2)
         else:
             cube = weights.reshape(self.rows, self.channels, *self.kernel)
-        return np.ascontiguousarray(cube if self.kernel != (1, 1) else cube[:, :, 0, 0])
+        return np.ascontiguousarray(cube if self.four_axes else cube.reshape(self.rows, self.columns))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +73,8 @@ class CodedMatrix:
         Shape and column order.
     free_rows : bool
         Whether rows were sorted. Then `row_class` never falls.
-    palette, contexts, tables
-        What symbols stand for, what chooses tables, the tables.
+    palette, contexts, fitted
+        What symbols stand for, what chooses tables, the tables with their predictions.
     row_class : ndarray of uint8, shape (rows,)
         Class of each row.
     key_codes : list of KeyCode
@@ -82,19 +85,22 @@ class CodedMatrix:
         Streams.
     lanes : list of ndarray of uint16
         Words of each distinct lane.
+    stored_side : bytes, optional
+        The side information as a file held it.
     """
 
     geometry: Geometry
     free_rows: bool
     palette: Palette
     contexts: ContextModel
-    tables: list[Table]
+    fitted: list[tuple[Table, int, int]]
     row_class: np.ndarray
     key_codes: list[KeyCode]
     key_data: bytes = field(repr=False)
     layout: Layout
     sharing: Sharing
     lanes: list[np.ndarray] = field(repr=False)
+    stored_side: bytes | None = field(default=None, repr=False)
 
     @cached_property
     def plan(self) -> StreamPlan:
@@ -102,6 +108,26 @@ class CodedMatrix:
         return StreamPlan(
             self.geometry.rows, self.row_symbols, self.layout, self.sharing, self.palette.passes
         )
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables alone."""
+        return [table for table, _, _ in self.fitted]
+
+    @cached_property
+    def side(self) -> bytes:
+        """The side information, as the file holds it."""
+        if self.stored_side is not None:
+            return self.stored_side
+        side = SideInformation(
+            palette=self.palette,
+            contexts=self.contexts,
+            row_class=self.row_class,
+            key_codes=self.key_codes,
+            fitted=self.fitted,
+        )
+        taps = self.geometry.kernel[0] * self.geometry.kernel[1]
+        return write_side(side, self.plan.part_symbols, taps, self.free_rows)
 
     @property
     def row_symbols(self) -> int:
@@ -182,7 +208,9 @@ def check_weights(weights: np.ndarray) -> Geometry:
             f"weights must be in [-128, 127], not in [{int(weights.min())}, {int(weights.max())}]"
         )
     kernel = (weights.shape[2], weights.shape[3]) if weights.ndim == 4 else (1, 1)
-    geometry = Geometry(rows=weights.shape[0], channels=weights.shape[1], kernel=kernel)
+    geometry = Geometry(
+        rows=weights.shape[0], channels=weights.shape[1], kernel=kernel, four_axes=weights.ndim == 4
+    )
     if geometry.rows > MAX_ROWS or geometry.columns > MAX_COLUMNS:
         raise MatrixError(f"at most {MAX_ROWS} rows and {MAX_COLUMNS} columns can be coded, not {weights.shape}")
     return geometry
@@ -226,17 +254,19 @@ def code_matrix(
     """
     weights = np.ascontiguousarray(weights, np.int8)
     if palette is None:
-        palette = choose_palette(weights.reshape(geometry.rows, -1), geometry.kernel)
-    symbols = to_symbols(geometry.flatten(weights), palette)
-    return code_symbols(
-        symbols,
-        geometry,
-        palette,
-        free_rows=free_rows,
-        layout=layout,
-        sharing=sharing,
-        row_class=row_class,
-    )
+        palette = choose_palette(weights.reshape(geometry.rows, geometry.columns), geometry.kernel)
+    sharing = sharing or Sharing()
+    candidates = [geometry]
+    if geometry.kernel != (1, 1) and geometry.channels > 1 and row_class is None:
+        candidates.append(replace(geometry, taps_first=not geometry.taps_first))
+    best = None
+    for candidate in candidates:
+        symbols = to_symbols(candidate.flatten(weights), palette)
+        prepared = _prepare(symbols, candidate, palette, layout, sharing, row_class)
+        if best is None or prepared.cost < best.cost:
+            best = prepared
+    assert best is not None
+    return _code(best, free_rows)
 
 
 def code_symbols(
@@ -250,13 +280,53 @@ def code_symbols(
     row_class: np.ndarray | None = None,
 ) -> tuple[CodedMatrix, np.ndarray]:
     """Code a matrix of symbols; arguments and result as in `code_matrix`."""
-    rows = geometry.rows
-    sharing = sharing or Sharing()
+    return _code(_prepare(symbols, geometry, palette, layout, sharing or Sharing(), row_class), free_rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    """Symbols with their contexts, before rows are sorted."""
+
+    symbols: np.ndarray
+    geometry: Geometry
+    palette: Palette
+    arrangement: Arrangement
+    contexts: ContextModel
+    row_class: np.ndarray
+    cost: float
+
+
+def _prepare(
+    symbols: np.ndarray,
+    geometry: Geometry,
+    palette: Palette,
+    layout: Layout | None,
+    sharing: Sharing,
+    row_class: np.ndarray | None,
+) -> _Prepared:
     layout = layout or default_layout(*symbols.shape)
-    plan = StreamPlan(rows, symbols.shape[1], layout, sharing, palette.passes)
-    arrangement = Arrangement(plan)
+    arrangement = Arrangement(StreamPlan(geometry.rows, symbols.shape[1], layout, sharing, palette.passes))
     codewords = arrangement.split(symbols, SYMBOLS - 1)
-    contexts, row_class = search_contexts(codewords, geometry, palette, free_rows, row_class)
+    kernel = (1, 1) if geometry.taps_first else geometry.kernel
+    contexts, row_class, cost = search_contexts(codewords, sharing.parts, palette, kernel, row_class)
+    return _Prepared(
+        symbols=symbols,
+        geometry=geometry,
+        palette=palette,
+        arrangement=arrangement,
+        contexts=contexts,
+        row_class=row_class,
+        cost=cost,
+    )
+
+
+def _code(prepared: _Prepared, free_rows: bool) -> tuple[CodedMatrix, np.ndarray]:
+    """Sort the rows, choose tables and keys, and write the streams."""
+    symbols, row_class = prepared.symbols, prepared.row_class
+    palette, contexts, arrangement = prepared.palette, prepared.contexts, prepared.arrangement
+    sharing = arrangement.plan.sharing
+    rows = len(symbols)
+    codewords = arrangement.split(symbols, SYMBOLS - 1)
     order = np.arange(rows)
     if free_rows and symbols.size:
         order = np.argsort(symbols.view(f"V{symbols.shape[1]}")[:, 0], kind="stable")
@@ -266,8 +336,8 @@ def code_symbols(
     code_class = np.repeat(row_class, sharing.parts)
     numbers = contexts.table_numbers(codewords, code_class) if contexts.table_count > 1 else None
     counts = _table_counts(codewords, numbers, contexts.table_count)
-    chosen = fit_tables(counts, palette.first, palette.centre)
-    tables = [table for table, _, _ in chosen]
+    fitted = fit_tables(counts, palette.first, palette.centre)
+    tables = [table for table, _, _ in fitted]
     streams = backend.streams()
     run = streams.Codewords(codewords, numbers, cumulative(tables))
     class_rows = np.bincount(row_class, minlength=contexts.row_classes).tolist()
@@ -281,15 +351,15 @@ def code_symbols(
     keys, lanes = run.chain(arrangement, key_bits)
     key_codes, key_data = encode_keys(keys[:: sharing.parts], class_key_bits, class_rows)
     coded = CodedMatrix(
-        geometry=geometry,
+        geometry=prepared.geometry,
         free_rows=free_rows,
         palette=palette,
         contexts=contexts,
-        tables=tables,
+        fitted=fitted,
         row_class=row_class,
         key_codes=key_codes,
         key_data=key_data,
-        layout=layout,
+        layout=arrangement.plan.layout,
         sharing=sharing,
         lanes=lanes,
     )

@@ -140,10 +140,14 @@ def _two_passes(present: np.ndarray) -> Palette:
     if len(starts) > SYMBOLS:
         starts = np.arange(0, 256, SYMBOLS)
     # Windows stay within int8; where two overlap, the later one takes the levels.
-    starts = np.clip(starts, 0, 256 - SYMBOLS)
+    return window_palette(np.clip(starts, 0, 256 - SYMBOLS) - 128)
+
+
+def window_palette(starts: np.ndarray) -> Palette:
+    """Return the palette of two passes: windows of 16 levels from `starts` on (the last one symbol 15), and offsets."""
     values = np.zeros((2, SYMBOLS, 1), np.int8)
-    values[0, :, 0] = starts[0] - 128
-    values[0, SYMBOLS - len(starts) :, 0] = starts - 128
+    values[0, :, 0] = starts[0]
+    values[0, SYMBOLS - len(starts) :, 0] = starts
     values[1, :, 0] = np.arange(SYMBOLS)
     return Palette(values, 0)
 

@@ -3,8 +3,6 @@
 Writes the same bytes, and raises the same errors, as `streams_numpy`.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from numba import njit
 
@@ -14,6 +12,7 @@ from .arrange import Arrangement
 from .contexts import ContextModel
 from .keys import KeyCode, check_keys
 from .palette import Palette
+from .product import exact_product
 from .vector import (
     STATE_BYTES,
     STATE_FIELDS,
@@ -39,6 +38,8 @@ _RANGE_START = 1 << WINDOW_BITS
 #: Symbols of each stream that are decoded between two looks at the result, and kept of the block before.
 _BLOCK = 256
 _KEPT = 16
+#: Up to so many items of a batch are multiplied in the decoder's loop, more by BLAS, tile by tile.
+_FUSED_BATCH = 8
 _V, _R, _W0, _W1, _W2, _OFFSET = range(STATE_FIELDS)
 _IMPOSSIBLE_END, _NO_ZEROS, _WORDS_LEFT = 1, 2, 3
 _MESSAGES = {
@@ -46,6 +47,7 @@ _MESSAGES = {
     _NO_ZEROS: "a weight stream does not end where its last row does: it is corrupt",
     _WORDS_LEFT: "a weight stream is longer than its rows: it is corrupt",
 }
+#: Tested where `spread_words` is called, too: numba leaves the call out, which other processors cannot compile.
 _EXPAND = has_expand()
 _jit = njit(nogil=True, error_model="numpy", cache=True)
 
@@ -296,6 +298,7 @@ def _read_keys(data, at, count, parameter, bits, lift, out):
     """Read sorted keys; return the bit behind them, -1 if the data end, -2 if a key is impossible."""
     end = 8 * len(data)
     key = np.int64(0)
+    possible = True
     for i in range(count):
         gap = np.int64(0)
         while at < end and data[at >> 3] >> (7 - (at & 7)) & 1:
@@ -308,10 +311,10 @@ def _read_keys(data, at, count, parameter, bits, lift, out):
             gap = gap << 1 | np.int64(data[at >> 3] >> (7 - (at & 7)) & 1)
             at += 1
         key += gap - lift
-        if key < 0 or key >> bits:
-            return -2
+        possible = possible and key >= 0 and not key >> bits
         out[i] = key
-    return at
+    # Judged behind the last key: data that end before it are truncated, whatever came first.
+    return at if possible else -2
 
 
 def decode_keys(data: bytes, codes: list[KeyCode], rows: list[int]) -> np.ndarray:
@@ -378,7 +381,7 @@ def _decode_shared(
                 waits = pending[g]
                 pending[g] = waits & ~need
                 at = next_word[lanes[g * WIDTH]]
-                if one_lane[g] and at + WIDTH <= ends[lanes[g * WIDTH]]:
+                if _EXPAND and one_lane[g] and at + WIDTH <= ends[lanes[g * WIDTH]]:
                     taken = spread_words(own, need, waits, words_at + _U(2) * _U(at))
                     next_word[lanes[g * WIDTH]] = at + np.int64(taken)
                 else:
@@ -426,7 +429,7 @@ def _decode_by_slot(
                 waits = pending[g]
                 pending[g] = waits & ~need
                 at = next_word[lanes[g * WIDTH]]
-                if one_lane[g] and at + WIDTH <= ends[lanes[g * WIDTH]]:
+                if _EXPAND and one_lane[g] and at + WIDTH <= ends[lanes[g * WIDTH]]:
                     taken = spread_words(own, need, waits, words_at + _U(2) * _U(at))
                     next_word[lanes[g * WIDTH]] = at + np.int64(taken)
                 else:
@@ -485,6 +488,7 @@ def _start_tile(state, pending, active, words, next_word, ends, lanes, base, row
 @_jit
 def _end_tile(state, pending, base, rows, tile_rows, parts, position):
     """Check how the rows of a tile ended. Returns an error code or 0."""
+    error = 0
     for stream in range(len(position)):
         row = base + position[stream] // parts
         if row >= rows:
@@ -495,8 +499,9 @@ def _end_tile(state, pending, base, rows, tile_rows, parts, position):
         if row + tile_rows >= rows:
             offset = np.int64(state[g, _OFFSET, c])
             if np.int64(state[g, _W0, c]) & (0xFFFF >> offset) or state[g, _W1, c]:
-                return _NO_ZEROS
-    return 0
+                # An impossible row end of any stream comes first.
+                error = _NO_ZEROS
+    return error
 
 
 @_jit
@@ -678,22 +683,12 @@ class Decoder:
         part_pitch = plan.part_symbols // passes * group
         rows = min(plan.rows, tile_stop * plan.tile_rows) - tile_start * plan.tile_rows
         out = np.empty((rows, plan.sharing.parts * part_pitch), np.uint8)
-        if out.size:
-            self._call(begun, tile_start, tile_stop, palette, out, part_pitch, _NO_INPUTS, _NO_SUMS)
+        self._call(begun, tile_start, tile_stop, palette, out, part_pitch, _NO_INPUTS, _NO_SUMS)
         return out
 
     def symbols(self) -> np.ndarray:
         """Decode all symbols, uint8, shape (rows, symbols)."""
         return self._rows(_IDENTITY, self._begin(), 0, self._plan.tiles)[:, : self._plan.symbols]
-
-    def tiles(self, palette: Palette, columns: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Decode tile after tile; yield the number of the first row, and the rows' weights."""
-        begun = self._begin()
-        bytes_ = _bytes_of(palette)
-        for tile in range(self._plan.tiles):
-            rows = self._rows(_IDENTITY if bytes_ is None else bytes_, begun, tile, tile + 1)
-            rows = palette.weights(rows) if bytes_ is None else rows.view(np.int8)
-            yield tile * self._plan.tile_rows, rows[:, :columns]
 
     def weights(self, palette: Palette, columns: int) -> np.ndarray:
         """Decode all weights, int8 or int16, shape (rows, columns)."""
@@ -704,33 +699,44 @@ class Decoder:
         return np.ascontiguousarray(rows[:, :columns])
 
     def multiply(self, palette: Palette, inputs: np.ndarray) -> np.ndarray:
-        """Decode and multiply: the products of all rows with some inputs; no weight is kept.
+        """Decode and multiply as it goes; no more than a tile of weights is ever there.
 
         Parameters
         ----------
         palette : Palette
-            What symbols stand for; its sums fit int8.
+            What symbols stand for.
         inputs : ndarray of int16, shape (batch, columns)
-            Inputs, a few at a time.
+            Inputs in [-512, 511].
 
         Returns
         -------
         ndarray of int32, shape (batch, rows)
         """
-        plan = self._plan
+        sums = np.zeros((len(inputs), self._plan.rows), np.int32)
+        if not inputs.size or not self._plan.rows:
+            return sums
         bytes_ = _bytes_of(palette)
-        assert bytes_ is not None
-        pitch = plan.part_symbols // palette.passes * palette.group
-        parts = plan.sharing.parts
-        # One block more, of zeros: what lies behind the last weight is multiplied by nothing.
-        padded = np.zeros((parts, len(inputs), pitch + 2), np.int16)
-        for part in range(parts):
+        if bytes_ is not None and len(inputs) <= _FUSED_BATCH:
+            self._multiply_fused(bytes_, inputs, sums)
+            return sums
+        begun = self._begin()
+        for tile in range(self._plan.tiles):
+            rows = self._rows(_IDENTITY if bytes_ is None else bytes_, begun, tile, tile + 1)
+            weights = palette.weights(rows) if bytes_ is None else rows.view(np.int8)
+            start = tile * self._plan.tile_rows
+            sums[:, start : start + len(rows)] = exact_product(inputs, weights[:, : inputs.shape[1]])
+        return sums
+
+    def _multiply_fused(self, palette: np.ndarray, inputs: np.ndarray, sums: np.ndarray) -> None:
+        plan = self._plan
+        passes, group = palette.shape[:2]
+        pitch = plan.part_symbols // passes * group
+        # Two inputs more, of zeros: what lies behind the last weight is multiplied by nothing.
+        padded = np.zeros((plan.sharing.parts, len(inputs), pitch + 2), np.int16)
+        for part in range(plan.sharing.parts):
             own = inputs[:, part * pitch : (part + 1) * pitch]
             padded[part, :, : own.shape[1]] = own
-        sums = np.zeros((len(inputs), plan.rows), np.int32)
-        if plan.tiles and pitch:
-            self._call(self._begin(), 0, plan.tiles, bytes_, _NO_ROWS, 0, padded, sums)
-        return sums
+        self._call(self._begin(), 0, plan.tiles, palette, _NO_ROWS, 0, padded, sums)
 
 
 _IDENTITY = np.arange(SYMBOLS, dtype=np.uint8).reshape(1, 1, SYMBOLS)

@@ -17,6 +17,7 @@ from ..spec.coder import FREQUENCY_BITS, REFILL_BITS, START_WORDS, WINDOW_BITS, 
 from .arrange import Arrangement
 from .keys import decode_keys
 from .palette import Palette
+from .product import exact_product
 
 __all__ = ["Codewords", "Decoder", "decode_keys"]
 
@@ -330,6 +331,39 @@ class Decoder:
     def weights(self, palette: Palette, columns: int) -> np.ndarray:
         """Decode all weights, int8 or int16, shape (rows, columns)."""
         return palette.weights(self.symbols())[:, :columns]
+
+    def multiply(self, palette: Palette, inputs: np.ndarray) -> np.ndarray:
+        """Decode and multiply as it goes; no more than a block of weights is ever there.
+
+        Parameters
+        ----------
+        palette : Palette
+            What symbols stand for.
+        inputs : ndarray of int16, shape (batch, columns)
+            Inputs.
+
+        Returns
+        -------
+        ndarray of int32, shape (batch, rows)
+        """
+        plan = self._arrangement.plan
+        parts = plan.sharing.parts
+        passes, group = palette.passes, palette.group
+        part_weights = plan.part_symbols // passes * group
+        sums = np.zeros((len(inputs), plan.rows), np.int32)
+        if not sums.size:
+            return sums
+        position = self._arrangement.position
+        for tile, start, block in self.blocks(_BLOCK_SYMBOLS // passes * passes):
+            active = self._arrangement.active(tile)
+            for part in range(parts):
+                own = np.flatnonzero(active & (position % parts == part))
+                weights = palette.weights(np.ascontiguousarray(block[:, own].T))
+                first = part * part_weights + start // passes * group
+                taken = inputs[:, first : first + weights.shape[1]]
+                rows = tile * plan.tile_rows + position[own] // parts
+                sums[:, rows] += exact_product(taken, weights[:, : taken.shape[1]])
+        return sums
 
     def _ending(self, tile: int) -> bool:
         return not self._arrangement.active(tile + 1).all()

@@ -4,6 +4,7 @@ Activations are int8 or uint8 with a scale and a zero point; weights are integer
 reads and writes the *raw* integers: where a zero point takes part in a sum, it has been folded into the bias.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -163,6 +164,20 @@ class Linear:
     weight_scale: np.ndarray = field(default_factory=lambda: np.ones(1, np.float32))
 
     op = "dense"
+
+    def matrix(self, decode: Callable[[CodedMatrix], np.ndarray] = CodedMatrix.weights) -> np.ndarray:
+        """Return the weights, shape (rows, columns), in natural column order.
+
+        Parameters
+        ----------
+        decode : callable, optional
+            Returns the weights of a coded matrix in coded order; called if the node holds only streams.
+        """
+        if self.weights is not None:
+            return self.weights
+        if self.coded is None:
+            raise NetworkError(f"node {self.name!r} has neither weights nor streams")
+        return self.geometry.unflatten(decode(self.coded)).reshape(self.geometry.rows, self.geometry.columns)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,8 +27,9 @@ START_WORDS = 2
 MAX_KEY_BITS = 15
 
 MAX_TABLES = 64
-#: Bits of row class + column class, of each neighbour's class, and of the whole context.
-MAX_FIELD_BITS = 4
+#: Bits of a row class or column class, of a neighbour's class, and of the whole context.
+MAX_ROW_BITS = 4
+MAX_COLUMN_BITS = 4
 MAX_NEIGHBOUR_BITS = 4
 MAX_CONTEXT_BITS = 12
 #: The second neighbour stands at most so many symbols back.

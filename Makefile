@@ -1,0 +1,96 @@
+# Every target sets itself up: Python >= 3.10, git, gcc and make are enough.
+#
+# PYTHON   the interpreter that makes the virtual environment
+# VENV     where that environment is
+# JOBS     test processes
+# ARGS     more arguments for the command of a target, as in `make test ARGS="-k layout"`
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+ARGS ?=
+
+BIN := $(abspath $(VENV))/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# The environment's commands (weightstream, node, npm) go before the machine's.
+RUN := PATH="$(BIN):$$PATH" $(BIN)/python
+DEV := $(VENV)/.weightstream-dev
+TRAIN := $(VENV)/.weightstream-train
+
+# Test processes must agree on the order of sets; pyright must not look for newer versions of itself.
+export PYTHONHASHSEED := 0
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help test lint format demo bench-codec fuzz train lock venv clean distclean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: lint ## lint, then run the tests
+	$(RUN) -m pytest -n $(JOBS) $(ARGS)
+
+lint: $(DEV) ## check style and types
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m pyright --pythonpath $(BIN)/python
+
+format: $(DEV) ## sort imports and format
+	$(RUN) -m ruff check --fix
+	$(RUN) -m ruff format
+
+demo: $(DEV) ## compress two MNIST networks and run them from their streams
+	$(RUN) examples/mnist/demo.py $(ARGS)
+
+bench-codec: $(DEV) ## size and speed of the codec beside others
+	$(RUN) benchmarks/bench_codec.py $(ARGS)
+
+fuzz: $(DEV) ## read 100,000 mutated files
+	$(RUN) tests/fuzz/fuzz_files.py --count 100000 $(ARGS)
+
+train: $(TRAIN) ## train the MNIST networks again (installs torch)
+	$(RUN) examples/mnist/train_float.py $(ARGS)
+	$(RUN) examples/mnist/train_ternary.py $(ARGS)
+
+# Torch names the accelerator libraries of each of its builds; those are left to it.
+lock: $(DEV) ## renew requirements/ from pyproject.toml (ARGS=--upgrade: newest versions)
+	$(PIP) install -qq uv==0.13.9
+	$(BIN)/uv pip compile -q --no-python-downloads --universal --python-version 3.10 --extra dev $(ARGS) \
+		--custom-compile-command "make lock" -o requirements/dev.txt pyproject.toml
+	$(BIN)/uv pip compile -q --no-python-downloads --universal --python-version 3.10 --extra train $(ARGS) \
+		--custom-compile-command "make lock" --no-annotate -c requirements/dev.txt -o requirements/train.txt pyproject.toml
+	sed -i -E '/^(cuda|nvidia|triton)/d' requirements/train.txt
+
+venv: $(DEV) ## make the virtual environment, or bring it up to date
+
+clean: ## remove caches and builds
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	find sw tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove the virtual environment too
+	rm -rf $(VENV)
+
+# Pip is the last that venv puts there, so an interrupted start is made good.
+# Debian keeps the module that installs pip in a package of its own.
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "weightstream needs Python 3.10 or newer: name one, as in make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends python3-venv; \
+		else \
+			echo "$(PYTHON) cannot make virtual environments: install python3-venv (sudo apt-get install python3-venv)" >&2; \
+			exit 1; \
+		fi; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# The lock is complete, so nothing is resolved and nothing unpinned gets in.
+$(DEV): pyproject.toml requirements/dev.txt | $(VENV)/bin/pip
+	$(PIP) install -qq --no-deps -r requirements/dev.txt
+	$(PIP) install -qq --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(TRAIN): requirements/train.txt $(DEV)
+	$(PIP) install -qq -r requirements/train.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""Devices that run models: `open` returns one by its target's name."""
