@@ -544,6 +544,12 @@ def test_errors_are_told_in_order(bits, lanes, message):
     assert outcomes(constant_rows(2, bits, lanes)) == message
 
 
+def test_row_end_leaves_two_words_and_no_more():
+    # 17 bits behind the first window, and the k that each key frees: 17 + 15, 17 + 8 + 8.
+    assert isinstance(outcomes(constant_rows(12, 15, [])), list)
+    assert outcomes(constant_rows(6, 8, [])) == IMPOSSIBLE_END
+
+
 @pytest.mark.parametrize("lanes", [[1], [0, 0, 0]], ids=["no-zeros", "left"])
 def test_rows_without_symbols_are_checked(lanes):
     corrupted = replace(check(np.zeros((3, 0), np.int8)), lanes=[np.array(lanes, np.uint16)])

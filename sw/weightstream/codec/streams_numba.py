@@ -18,6 +18,7 @@ from .vector import (
     STATE_FIELDS,
     WIDTH,
     advance,
+    decode_own,
     decode_shared_3,
     decode_shared_9,
     decode_shared_16,
@@ -26,7 +27,6 @@ from .vector import (
     look_up,
     lowest_bit,
     multiply_add,
-    search_table,
     spread_words,
     transpose,
 )
@@ -35,9 +35,8 @@ __all__ = ["Codewords", "Decoder", "decode_keys"]
 
 _U = np.uint64
 _RANGE_START = 1 << WINDOW_BITS
-#: Symbols of each stream that are decoded between two looks at the result, and kept of the block before.
+#: Symbols of each stream that are decoded between two looks at the result.
 _BLOCK = 256
-_KEPT = 16
 #: Up to so many items of a batch are multiplied in the decoder's loop, more by BLAS, tile by tile.
 _FUSED_BATCH = 8
 _V, _R, _W0, _W1, _W2, _OFFSET = range(STATE_FIELDS)
@@ -362,7 +361,7 @@ def _decode_shared(
     for g in range(len(state)):
         one_lane[g] = _EXPAND and lanes[g * WIDTH] == lanes[g * WIDTH + WIDTH - 1]
     thresholds_at = _U(thresholds.ctypes.data)
-    symbols_at = _U(symbols.ctypes.data) + _U(_KEPT * symbols.shape[1])
+    symbols_at = _U(symbols.ctypes.data)
     for m in range(count):
         table = column_table[start + m]
         table_at = thresholds_at + _U(table) * _U(SYMBOLS * 2 * WIDTH)
@@ -391,41 +390,43 @@ def _decode_shared(
 @_jit
 def _decode_by_slot(
     state, pending, active, words, next_word, ends, lanes, flat, tables, columns, row_index, previous, back,
-    distance, start, count, symbols,
+    before, further, start, count, symbols,
 ):  # fmt: skip
-    """Decode `count` symbols of all streams, each with the table of its context."""
+    """Decode `count` symbols of all streams, each with the table of its context.
+
+    `before` (1, streams) and `further` (distance, streams) hold what the neighbours of the next symbols add to the
+    number of the context.
+    """
     state_at = _U(state.ctypes.data)
+    flat_at = _U(flat.ctypes.data)
     words_at = _U(words.ctypes.data)
     one_lane = np.zeros(len(state), np.bool_)
     for g in range(len(state)):
         one_lane[g] = _EXPAND and lanes[g * WIDTH] == lanes[g * WIDTH + WIDTH - 1]
-    flat_at = _U(flat.ctypes.data)
     bounds = np.empty((2, WIDTH), np.uint16)
-    lows_at = _U(bounds.ctypes.data)
-    highs_at = lows_at + _U(2 * WIDTH)
+    bounds_at = _U(bounds.ctypes.data)
+    scratch = np.empty((WIDTH, 2 * SYMBOLS), np.uint16)
+    scratch_at = _U(scratch.ctypes.data)
+    context = np.empty(WIDTH, np.uint16)
+    distance = len(further)
+    ring = start % distance
     for m in range(count):
-        here = start + m
-        column = columns[here]
-        row = _KEPT + m
+        column = np.uint16(columns[start + m])
         for g in range(len(state)):
+            own = state_at + _U(g) * _U(STATE_BYTES)
             g0 = g * WIDTH
             for c in range(WIDTH):
-                index = row_index[g0 + c] + column
-                if here >= 1:
-                    index += previous[symbols[row - 1, g0 + c]]
-                if here >= distance:
-                    index += back[symbols[row - distance, g0 + c]]
-                at = _U(tables[index]) * _U(SYMBOLS + 1)
-                span = _U(state[g, _R, c])
-                x = search_table(_U(state[g, _V, c]), span, flat_at + at * _U(2))
-                bounds[0, c] = (span * _U(flat[at + x])) >> _U(16)
-                high = (span * _U(flat[at + x + _U(1)])) >> _U(16)
-                bounds[1, c] = span if x == _U(SYMBOLS - 1) else high
-                symbols[row, g0 + c] = x
-            own = state_at + _U(g) * _U(STATE_BYTES)
-            need = advance(own, lows_at, highs_at, active[g])
+                context[c] = row_index[g0 + c] + before[0, g0 + c] + further[ring, g0 + c] + column
+            for c in range(WIDTH):
+                table_at = flat_at + _U(tables[_U(context[c])]) * _U(2 * SYMBOLS)
+                x = decode_own(
+                    own + _U(2 * c), table_at, scratch_at + _U(4 * SYMBOLS * c), bounds_at + _U(2 * c)
+                )
+                symbols[m, g0 + c] = x
+                before[0, g0 + c] = previous[x]
+                further[ring, g0 + c] = back[x]
+            need = advance(own, bounds_at, bounds_at + _U(2 * WIDTH), active[g])
             if need != _U(0):
-                # Written out, not a function: a call would pass every array by value, for each vector and column.
                 waits = pending[g]
                 pending[g] = waits & ~need
                 at = next_word[lanes[g * WIDTH]]
@@ -434,6 +435,9 @@ def _decode_by_slot(
                     next_word[lanes[g * WIDTH]] = at + np.int64(taken)
                 else:
                     _fill_one_by_one(state, g, need, waits, words, next_word, ends, lanes)
+        ring += 1
+        if ring == distance:
+            ring = 0
 
 
 @_jit
@@ -512,7 +516,7 @@ def _expand(symbols, count, palette, columns):
         for i in range(group):
             table_at = _U(palette.ctypes.data) + _U((p * group + i) * SYMBOLS)
             for n in range(count // passes):
-                source = _U(symbols.ctypes.data) + _U((_KEPT + n * passes + p) * streams)
+                source = _U(symbols.ctypes.data) + _U((n * passes + p) * streams)
                 target = _U(columns.ctypes.data) + _U((n * group + i) * streams)
                 for c in range(0, streams, WIDTH):
                     look_up(source + _U(c), table_at, _U(0), _U(p > 0), target + _U(c))
@@ -546,7 +550,7 @@ def _store(columns, count, targets, start, pitch, out):
 @_jit
 def _run(
     state, pending, active, words, next_word, ends, lanes, position, thresholds, firsts, flat, tables, columns,
-    row_index, row_step, previous, back, distance, by_slot, row_class, keys, key_bits, rows, parts, tile_rows,
+    row_index, row_step, previous, back, before, further, by_slot, row_class, keys, key_bits, rows, parts, tile_rows,
     part_symbols, tile_start, tile_stop, palette, symbols, block, out, out_pitch, part_pitch, inputs, sums,
 ):  # fmt: skip
     """Decode some tiles; store their rows in `out`, or add their products with `inputs` to `sums`.
@@ -570,15 +574,14 @@ def _run(
                 in_out = row - tile_start * tile_rows
                 targets[stream] = in_out * out_pitch + position[stream] % parts * part_pitch
         partial[:] = 0
+        before[:] = 0
+        further[:] = 0
         start = 0
         while start < part_symbols:
             count = min(_BLOCK // passes * passes, part_symbols - start)
             if by_slot:
                 _decode_by_slot(state, pending, active, words, next_word, ends, lanes, flat, tables, columns,
-                                row_index, previous, back, distance, start, count, symbols)  # fmt: skip
-                for i in range(_KEPT):
-                    for c in range(streams):
-                        symbols[i, c] = symbols[i + count, c]
+                                row_index, previous, back, before, further, start, count, symbols)  # fmt: skip
             else:
                 _decode_shared(state, pending, active, words, next_word, ends, lanes, thresholds, firsts, columns,
                                start, count, symbols)  # fmt: skip
@@ -641,15 +644,15 @@ class Decoder:
         four = (cum * 4).astype(np.uint16)
         self._thresholds = np.ascontiguousarray(np.repeat(four[:, :SYMBOLS, None], WIDTH, axis=2))
         self._firsts = (cum[:, 1:] == 0).sum(axis=1).astype(np.int64)
-        self._flat = four.reshape(-1)
+        self._flat = np.ascontiguousarray(four[:, :SYMBOLS])
         _, _, previous, back = contexts.classes
         classes = contexts.column_classes(plan.part_symbols).astype(np.int64)
         self._by_slot = contexts.by_slot
         self._tables = contexts.tables.reshape(-1)
         self._columns = classes * previous * back if self._by_slot else contexts.tables[0, :, 0, 0][classes].astype(np.int64)
         self._row_step = int(np.prod(contexts.classes[1:]))
-        self._previous = contexts.previous.astype(np.int64) * back
-        self._back = contexts.back.astype(np.int64)
+        self._previous = contexts.previous.astype(np.uint16) * np.uint16(back)
+        self._back = contexts.back.astype(np.uint16)
         self._distance = contexts.distance
         self._keys, self._key_bits, self._row_class = keys, key_bits, row_class
         self._streams = streams
@@ -664,12 +667,12 @@ class Decoder:
     def _call(self, begun, tile_start, tile_stop, palette, out, part_pitch, inputs, sums) -> None:
         plan = self._plan
         passes, group = palette.shape[:2]
-        symbols = np.zeros((_KEPT + _BLOCK, self._streams), np.uint8)
+        symbols = np.zeros((_BLOCK, self._streams), np.uint8)
         block = np.zeros((_BLOCK // passes * group + 1, self._streams), np.uint8)
         error = _run(
             *begun, self._thresholds, self._firsts, self._flat, self._tables, self._columns,
-            np.zeros(self._streams, np.int64), self._row_step, self._previous, self._back, self._distance,
-            self._by_slot, self._row_class, self._keys, self._key_bits, plan.rows, plan.sharing.parts, plan.tile_rows,
+            np.zeros(self._streams, np.uint16), self._row_step, self._previous, self._back,
+            np.zeros((1, self._streams), np.uint16), np.zeros((self._distance, self._streams), np.uint16), self._by_slot, self._row_class, self._keys, self._key_bits, plan.rows, plan.sharing.parts, plan.tile_rows,
             plan.part_symbols, tile_start, tile_stop, palette, symbols, block, out, out.shape[1], part_pitch,
             inputs, sums,
         )  # fmt: skip

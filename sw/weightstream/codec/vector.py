@@ -139,20 +139,34 @@ decode_shared_16 = _decode_shared(15)
 
 
 @intrinsic
-def search_table(_context, v, span, table):
-    """Return the symbol of one stream: all 16 thresholds of its table (17 x uint16, 4 * cum) at once."""
+def decode_own(_context, state, table, scratch, bounds):
+    """Find the symbol of one stream, by all 16 thresholds of its own table at once.
+
+    Arguments: addresses of the stream's V (its R is a field further), of the table (16 x uint16, 4 * cum), of
+    34 bytes to work in, and of the stream's place in the low bounds (its high bound is a field further).
+    Returns the symbol.
+    """
 
     def generate(_ctx, builder, _signature, arguments):
-        v, span, table = arguments
+        state, table, scratch, bounds = arguments
         x = _Build(builder)
-        vector = ir.VectorType(_I(16), 16)
-        t = x.high_product(x.splat(builder.trunc(span, _I(16)), vector), x.load(table, 0, vector))
-        reached = builder.icmp_unsigned("<=", t, x.splat(builder.trunc(v, _I(16)), vector))
-        mask = builder.zext(builder.bitcast(reached, _I(16)), _I(32))
-        last = builder.sub(ir.Constant(_I(32), 31), builder.ctlz(mask, ir.Constant(_I(1), 1)))
-        return builder.zext(last, _I(64))
+        vector = ir.VectorType(_I(16), SYMBOLS)
+        v = x.load(state, 0, _I(16))
+        span = x.load(state, _FIELD, _I(16))
+        t = x.high_product(x.splat(span, vector), x.load(table, 0, vector))
+        reached = builder.icmp_unsigned("<=", t, x.splat(v, vector))
+        mask = builder.zext(builder.bitcast(reached, _I(SYMBOLS)), _I(32))
+        leading = builder.ctlz(mask, ir.Constant(_I(1), 1))
+        symbol = builder.zext(builder.sub(ir.Constant(_I(32), 31), leading), _I(64))
+        # The products are the bounds: the symbol picks two neighbours; behind the last one stands the range.
+        x.store(t, scratch, 0)
+        x.store(span, scratch, 2 * SYMBOLS)
+        where = builder.add(scratch, builder.shl(symbol, ir.Constant(_I(64), 1)))
+        x.store(x.load(where, 0, _I(16)), bounds, 0)
+        x.store(x.load(where, 2, _I(16)), bounds, _FIELD)
+        return symbol
 
-    return _addresses(3), generate
+    return _addresses(4), generate
 
 
 @intrinsic

@@ -21,14 +21,15 @@ from ..spec.container import (
     FLAG_TAPS_FIRST,
     FLAGS,
     HEADER,
-    LANE_ALIGNMENT,
     MAGIC,
     MAX_AXES,
     MAX_COLUMNS,
+    MAX_LANE_WORDS,
     MAX_ROWS,
     OP_DENSE,
     OP_MATRIX,
     OP_SOFTMAX,
+    STREAM_ALIGNMENT,
     VERSION,
     file_bytes_for,
     weight_limit,
@@ -93,10 +94,10 @@ def _assemble(graph: bytes, blobs: list[tuple[list[bytes], CodedMatrix]], weight
     for sections, coded in blobs:
         for section in sections:
             body += section
+        if any(len(words) for words in coded.lanes):
+            body += bytes(-len(body) % STREAM_ALIGNMENT)
         for words in coded.lanes:
-            if len(words):
-                body += bytes(-len(body) % LANE_ALIGNMENT)
-                body += words.astype("<u2").tobytes()
+            body += words.astype("<u2").tobytes()
     body += bytes(max(0, file_bytes_for(weights) - len(body)))
     body[: HEADER.size] = HEADER.pack(MAGIC, VERSION, 0, len(body), 0, len(graph))
     crc = zlib.crc32(body[CRC_END:], zlib.crc32(body[:CRC_OFFSET]))
@@ -127,8 +128,10 @@ def _write_matrix(graph: FieldWriter, coded: CodedMatrix) -> None:
         graph.number(n)
     graph.number(len(coded.side))
     graph.number(len(coded.key_data))
+    before = 0
     for words in coded.lanes:
-        graph.number(len(words))
+        graph.signed(len(words) - before)
+        before = len(words)
 
 
 # ---- reading -------------------------------------------------------------------------------------
@@ -211,15 +214,17 @@ class _Budget:
         self.at += count
         return self.data[self.at - count : self.at]
 
-    def words(self, count: int) -> np.ndarray:
-        """Return words of a lane, where they lie in the file."""
-        start = self.at + -self.at % LANE_ALIGNMENT if count else self.at
-        if start + 2 * count > len(self.data):
-            raise FormatError(f"a lane of {count} words is longer than the rest of the file: it is corrupt")
+    def lanes(self, counts: list[int]) -> list[np.ndarray]:
+        """Return the words of lanes, where they lie in the file."""
+        total = sum(counts)
+        start = self.at + -self.at % STREAM_ALIGNMENT if total else self.at
+        if start + 2 * total > len(self.data):
+            raise FormatError(f"lanes of {total} words are longer than the rest of the file: it is corrupt")
         if any(self.data[self.at : start]):
-            raise FormatError("the space in front of a lane is not zero: the file is corrupt")
-        self.at = start + 2 * count
-        return np.frombuffer(self.data, "<u2", count, start)
+            raise FormatError("the space in front of the lanes is not zero: the file is corrupt")
+        self.at = start + 2 * total
+        words = np.frombuffer(self.data, "<u2", total, start)
+        return np.split(words, np.cumsum(counts)[:-1])
 
     def claim(self, rows: int, columns: int) -> None:
         self.weights += (rows + 1) * (columns + 1)
@@ -259,6 +264,13 @@ def _read_names(graph: FieldReader, tensors: tuple[Tensor, ...]) -> tuple[str, .
     return tuple(_read_name(graph, tensors) for _ in range(graph.number("a number of tensors", len(tensors))))
 
 
+def _read_lane_lengths(graph: FieldReader, lanes: int) -> list[int]:
+    result = [0]
+    for _ in range(lanes):
+        result.append(result[-1] + graph.signed("the words of a lane", -result[-1], MAX_LANE_WORDS))
+    return result[1:]
+
+
 def _read_matrix(graph: FieldReader, budget: _Budget) -> CodedMatrix:
     rows = graph.number("rows", MAX_ROWS)
     channels = graph.number("channels", MAX_COLUMNS)
@@ -288,7 +300,7 @@ def _read_matrix(graph: FieldReader, budget: _Budget) -> CodedMatrix:
         raise FormatError(f"the file holds an impossible layout: {error}") from error
     side = budget.take(graph.number("the length of side information", _ANY))
     keys = budget.take(graph.number("the length of keys", _ANY))
-    words = [budget.words(graph.number("the words of a lane", _ANY)) for _ in range(lanes)]
+    words = budget.lanes(_read_lane_lengths(graph, lanes))
     taps = kernel[0] * kernel[1]
     read = read_side(side, rows, geometry.columns, sharing.parts, taps, free_rows)
     return CodedMatrix(

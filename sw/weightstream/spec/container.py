@@ -8,8 +8,9 @@ VERSION = 1
 HEADER = struct.Struct("<4sHHQII")
 #: The CRC covers the file without its own four bytes.
 CRC_OFFSET, CRC_END = 16, 20
-#: Lanes begin at multiples of this many bytes in the file.
-LANE_ALIGNMENT = 8
+#: The lanes of a matrix lie one after another; the first begins at a multiple of this many bytes in the file.
+STREAM_ALIGNMENT = 8
+MAX_LANE_WORDS = 1 << 40
 
 OP_MATRIX, OP_DENSE, OP_SOFTMAX = range(3)
 ACTIVATION_REQUANTISE, ACTIVATION_THRESHOLDS = range(2)
