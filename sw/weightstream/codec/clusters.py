@@ -6,6 +6,8 @@ from math import lgamma, log
 import numpy as np
 
 _SMOOTH = 0.02
+#: Multiplications below which BLAS works alone.
+_ONE_THREAD = 1 << 17
 _TABLE_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
 
@@ -28,6 +30,18 @@ def table_cost(counts: np.ndarray) -> np.ndarray:
     return 5 + (np.where(used > 0, 0.7 + 0.3 * np.log2(1 + used), 0)).sum(axis=-1)
 
 
+def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return ``left @ right.T`` by products so small that BLAS starts no threads for them.
+
+    The search makes thousands of small products; on a busy machine each would wait for its threads.
+    """
+    rows = max(1, _ONE_THREAD // max(right.size, 1))
+    result = np.empty((len(left), len(right)))
+    for start in range(0, len(left), rows):
+        np.dot(left[start : start + rows], right.T, out=result[start : start + rows])
+    return result
+
+
 def law_bits(sums: np.ndarray) -> np.ndarray:
     """Return the bits of each item under the law of histograms (laws, items)."""
     smooth = sums + _SMOOTH
@@ -47,7 +61,7 @@ def _lloyd(histograms: np.ndarray, sums: np.ndarray, rounds: int) -> tuple[np.nd
     """Assign histograms to the law that codes them best, again and again; return labels, sums, bits of each."""
     labels = None
     for _ in range(rounds):
-        bits = histograms @ law_bits(sums).T
+        bits = product(histograms, law_bits(sums))
         new = np.argmin(bits, axis=1)
         if labels is not None and np.array_equal(new, labels):
             break
@@ -56,7 +70,7 @@ def _lloyd(histograms: np.ndarray, sums: np.ndarray, rounds: int) -> tuple[np.nd
     used = np.unique(labels)
     labels = np.searchsorted(used, labels)
     sums = sums[used]
-    own = np.take_along_axis(histograms @ law_bits(sums).T, labels[:, None], axis=1)[:, 0]
+    own = np.take_along_axis(product(histograms, law_bits(sums)), labels[:, None], axis=1)[:, 0]
     return labels, sums, own
 
 
@@ -126,7 +140,7 @@ def cluster_histograms(
     histograms = histograms.astype(np.float64)
     if known is not None:
         sums = label_sums(histograms[where], known, count)
-        return np.argmin(histograms @ law_bits(sums).T, axis=1).astype(np.uint8)
+        return np.argmin(product(histograms, law_bits(sums)), axis=1).astype(np.uint8)
     rate = entropy_bits(histograms) / np.maximum(histograms.sum(axis=1), 1)
     rank = np.argsort(np.argsort(rate, kind="stable"), kind="stable")
     labels, sums, _ = _lloyd(histograms, label_sums(histograms, rank * count // len(histograms), count), 12)

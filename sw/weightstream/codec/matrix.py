@@ -10,8 +10,8 @@ from ..errors import FormatError, MatrixError
 from ..spec.coder import MAX_KEY_BITS, SYMBOLS
 from ..spec.container import MAX_COLUMNS, MAX_ROWS
 from ..spec.layout import Layout, Sharing, StreamPlan
-from . import backend
 from .arrange import Arrangement
+from .backend import backend
 from .contexts import ContextModel
 from .frequencies import Table, cumulative, fit_tables
 from .keys import KeyCode, choose_key_bits, encode_keys
@@ -141,11 +141,11 @@ class CodedMatrix:
 
     def decoder(self):
         """Return a decoder of the streams, of the backend in use."""
-        streams = backend.streams()
-        return streams.Decoder(
+        own = backend()
+        return own.decoder(
             Arrangement(self.plan),
             self.lanes,
-            streams.decode_keys(self.key_data, self.key_codes, self.class_rows),
+            own.decode_keys(self.key_data, self.key_codes, self.class_rows),
             np.array([code.bits for code in self.key_codes], np.uint8)[self.row_class],
             self.row_class,
             cumulative(self.tables),
@@ -338,8 +338,7 @@ def _code(prepared: _Prepared, free_rows: bool) -> tuple[CodedMatrix, np.ndarray
     counts = _table_counts(codewords, numbers, contexts.table_count)
     fitted = fit_tables(counts, palette.first, palette.centre)
     tables = [table for table, _, _ in fitted]
-    streams = backend.streams()
-    run = streams.Codewords(codewords, numbers, cumulative(tables))
+    run = backend().codewords(codewords, numbers, cumulative(tables))
     class_rows = np.bincount(row_class, minlength=contexts.row_classes).tolist()
     class_key_bits = [0] * len(class_rows)
     if free_rows and symbols.size:
@@ -368,12 +367,12 @@ def _code(prepared: _Prepared, free_rows: bool) -> tuple[CodedMatrix, np.ndarray
 
 def _table_counts(symbols: np.ndarray, numbers: np.ndarray | None, tables: int) -> np.ndarray:
     """Return how often each symbol occurs under each table, int64, shape (tables, 16)."""
+    if numbers is None:
+        return backend().count_bytes(symbols)[None, :SYMBOLS]
     counts = np.zeros(tables * SYMBOLS, np.int64)
     step = max(1, (1 << 20) // max(symbols.shape[1], 1))
     for start in range(0, len(symbols), step):
-        index = symbols[start : start + step].astype(np.uint16)
-        if numbers is not None:
-            index += numbers[start : start + step].astype(np.uint16) << 4
+        index = numbers[start : start + step].astype(np.uint16) << 4 | symbols[start : start + step]
         counts += np.bincount(index.reshape(-1), minlength=tables * SYMBOLS)
     return counts.reshape(tables, SYMBOLS)
 

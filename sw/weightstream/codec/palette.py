@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import FormatError, MatrixError
 from ..spec.coder import MAX_GROUP, MAX_PASSES, SYMBOLS
+from .backend import backend
 
 
 #: Marks a weight that no symbol stands for.
@@ -100,9 +101,7 @@ def choose_palette(weights: np.ndarray, kernel: tuple[int, int] = (1, 1)) -> Pal
         Height and width of a convolution's kernel. Weights of kernels are not grouped: a pair would
         straddle the taps that predict each other.
     """
-    present = np.zeros(256, np.int64)
-    if weights.size:
-        present += level_counts(weights)
+    present = np.roll(backend().count_bytes(weights.view(np.uint8)), 128)
     levels = np.flatnonzero(present) - 128
     if not len(levels):
         levels = np.zeros(1, np.int64)
@@ -150,15 +149,6 @@ def window_palette(starts: np.ndarray) -> Palette:
     values[0, SYMBOLS - len(starts) :, 0] = starts
     values[1, :, 0] = np.arange(SYMBOLS)
     return Palette(values, 0)
-
-
-def level_counts(weights: np.ndarray) -> np.ndarray:
-    """Return how often each of -128..127 occurs, int64, shape (256,)."""
-    flat = weights.reshape(-1)
-    counts = np.zeros(256, np.int64)
-    for start in range(0, flat.size, 1 << 20):
-        counts += np.bincount(flat[start : start + (1 << 20)].view(np.uint8), minlength=256)
-    return np.roll(counts, 128)
 
 
 def to_symbols(weights: np.ndarray, palette: Palette) -> np.ndarray:

@@ -3,7 +3,7 @@
 With a 16-bit range and 14-bit frequencies, ``floor(R * cum / 2**14)`` is the high half of a 16 x 16 bit product with
 ``4 * cum``: one instruction for many streams. LLVM lowers the vectors of 32 streams to what the processor has.
 
-All functions take addresses; the callers in `streams_numba` answer for the bounds.
+All functions take addresses; the callers in `decode_numba` answer for the bounds.
 """
 
 import os

@@ -7,6 +7,8 @@ are where those of the scale are, for all sums that a row can have; not just the
 where float32 rounds a product onto a half.
 """
 
+from itertools import product
+
 import numpy as np
 
 from .network import MAX_MULTIPLIER_BITS, MAX_SHIFT
@@ -79,17 +81,15 @@ def fit_multiplier(
     first = _staircase(scale, steps, *sums)
     lower, upper = _bounds(first, steps, *sums)
     open_rows = np.arange(len(scale))
-    for places in range(MAX_SHIFT + 1):
-        for extra in (0, 1):  # a bound itself may be excluded
-            candidate = np.ceil(np.ldexp(lower[open_rows], places) * (1 - SLACK)) + extra
-            limit = np.minimum(np.ldexp(upper[open_rows], places) * (1 + SLACK), MAX_SCALE - 1)
-            chance = (candidate >= 1) & (candidate <= limit)
-            rows, values = open_rows[chance], candidate[chance].astype(np.int64)
-            good = ~np.isnan(find_weight_scale(values, np.full(len(rows), places), input_scale, output_scale))
-            rows, values = rows[good], values[good]
-            good = _agrees(values, places, first[rows], steps, sums[0][rows], sums[1][rows])
-            multiplier[rows[good]], shift[rows[good]] = values[good], places
-            open_rows = np.setdiff1d(open_rows, rows[good])
+    for places, extra in product(range(MAX_SHIFT + 1), (0, 1)):
+        candidate = np.maximum(np.ceil(np.ldexp(lower[open_rows], places) * (1 - SLACK)), 1) + extra
+        limit = np.minimum(np.ldexp(upper[open_rows], places) * (1 + SLACK), MAX_SCALE - 1)
+        chance = candidate <= limit
+        rows, values = open_rows[chance], candidate[chance].astype(np.int64)
+        good = ~np.isnan(find_weight_scale(values, np.full(len(rows), places), input_scale, output_scale))
+        good &= _agrees(values, places, first[rows], steps, sums[0][rows], sums[1][rows])
+        multiplier[rows[good]], shift[rows[good]] = values[good], places
+        open_rows = np.setdiff1d(open_rows, rows[good])
     return multiplier.astype(np.int32), shift.astype(np.uint8)
 
 

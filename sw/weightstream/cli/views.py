@@ -1,0 +1,240 @@
+"""What the commands print: tables to stdout, progress and errors to stderr."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..model import Model
+from .checks import Comparison, StreamChecks
+
+_out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+#: Rows of outputs, and values of one, that are shown.
+_SHOWN_ITEMS = 10
+_SHOWN_VALUES = 8
+#: Columns of the page where there is no terminal: nothing is cut from what goes to a file.
+_PAGE = 160
+
+
+def _clean(text: str) -> str:
+    """Return text without what would move a terminal's cursor: names come from files."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _say(text: str, style: str = "") -> None:
+    # Text, because brackets in a name are no markup; soft_wrap leaves the breaking of lines to the terminal.
+    _out.print(Text(_clean(text), style=style), soft_wrap=True)
+
+
+def _show(table: Table) -> None:
+    _out.print(table, width=None if _out.is_terminal else _PAGE, crop=False)
+
+
+def print_error(error: Exception) -> None:
+    """Print an error as one line."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    _err.print(Text(_clean(f"error: {' '.join(text.split())}"), style="red"), soft_wrap=True)
+
+
+# ---- progress ------------------------------------------------------------------------------------
+
+
+class Bar:
+    """A progress bar; shown on terminals alone."""
+
+    def __init__(self, progress: Progress, what: str, total: int | None):
+        self._progress = progress
+        self._what = what
+        self._task = progress.add_task(what, total=total)
+
+    def begin(self, what: str, total: int) -> None:
+        """Start the next piece of work."""
+        self._what = what
+        self._progress.update(self._task, description=what, total=total, completed=0)
+
+    def advance(self, items: int = 1) -> None:
+        """Say that so many items are done."""
+        self._progress.advance(self._task, items)
+
+    def advance_named(self, name: str) -> None:
+        """Say that the item of a name is done."""
+        self._progress.update(self._task, description=f"{self._what}: {_clean(name)} done", advance=1)
+
+
+@contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Bar]:
+    """Show a bar while something is done; `total` is None while nobody knows how much it is."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as shown:
+        yield Bar(shown, what, total)
+
+
+# ---- tables --------------------------------------------------------------------------------------
+
+
+def _table(columns: Sequence[str], left: int = 1) -> Table:
+    """Return a table whose first columns are words, the others numbers."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i < left else "right", overflow="fold")
+    return table
+
+
+def _add(table: Table, *cells: object, style: str | None = None) -> None:
+    texts = (Text(_clean(f"{cell:,}" if isinstance(cell, int) else str(cell))) for cell in cells)
+    table.add_row(*texts, style=style)
+
+
+def print_report(path: Path, report: dict) -> None:
+    """Print a file's report: what it costs, where the bits are, what it runs on the host."""
+    _say(f"{path}: bits of each layer", "bold")
+    table = _table(("layer", "shape", "weights", "fixed", "entropy", "bound", "coded", "a weight"), 2)
+    for layer in report["layers"]:
+        _add(table, _name(layer), "x".join(map(str, layer["shape"])), *_sizes(layer))
+    table.add_section()
+    _add(table, "all layers", "", *_sizes(report | {"bits_per_weight": _per_weight(report)}), style="bold")
+    _show(table)
+    _say("\nwhere they are", "bold")
+    table = _table(("layer", "streams", "keys", "tables", "maps", "records", "classes", "layout"))
+    for layer in report["layers"]:
+        _add(table, _name(layer), *_split(layer), _classes(layer["classes"]), layer["layout"])
+    table.add_section()
+    _add(table, "all layers", *_split(report), "", "", style="bold")
+    _show(table)
+    _say("\nfixed: equally long numbers; bound: entropy less the orders of the rows; maps: palette, classes, contexts;")
+    _say("classes: of rows x columns x symbols before x symbols further back > tables")
+    for operator in report["host_operators"]:
+        _say(f"{operator['op']} {operator['name']!r}: {operator['reason']}")
+    _say(_order_line(report))
+    _say(_size_line(report))
+
+
+def _name(layer: dict) -> str:
+    return layer["name"] or f"({layer['op']})"
+
+
+def _sizes(item: dict) -> tuple:
+    bounds = (round(item["entropy_bits"]), round(item["bound_bits"]))
+    return item["weights"], item["fixed_width_bits"], *bounds, item["coded_bits"], f"{item['bits_per_weight']:.3f}"
+
+
+def _per_weight(report: dict) -> float:
+    return report["coded_bits"] / report["weights"] if report["weights"] else 0.0
+
+
+def _split(item: dict) -> tuple:
+    return tuple(item[f"{part}_bits"] for part in ("streams", "keys", "tables", "maps", "records"))
+
+
+def _classes(classes: dict) -> str:
+    return "x".join(str(classes[key]) for key in ("rows", "columns", "previous", "back")) + f">{classes['tables']}"
+
+
+def _order_line(report: dict) -> str:
+    bits, bound = report["order_saved_bits"], report["permutation_bits"]
+    if not bound:
+        return "canonical order: no rows were free to be sorted"
+    # Sorting takes the key's fields, too; tiny layers may gain nothing.
+    return f"canonical order: saved {bits:,.0f} bits of the {bound:,.0f} that the orders of the rows are worth"
+
+
+def _size_line(report: dict) -> str:
+    frame = report["header_bits"] + report["graph_bits"] + report["padding_bits"]
+    return (
+        f"file: {report['file_bits'] // 8:,} bytes, {report['bits_per_weight']:.3f} bits a weight in all "
+        f"({frame:,} bits are header, graph and padding)"
+    )
+
+
+def print_compressed(source: Path, target: Path, report: dict) -> None:
+    """Print the sizes before and after, and what the order saved."""
+    size = report["file_bits"] // 8
+    table = _table(("what", "bytes", "times"))
+    for what, before in (
+        (source, source.stat().st_size),
+        ("weights alone, as float32", 4 * report["weights"]),
+        ("weights alone, at fixed width", -(-report["fixed_width_bits"] // 8)),
+        (target, size),
+    ):
+        _add(table, what, before, f"{before / size:.2f}", style="bold" if what == target else None)
+    _show(table)
+    _say(_order_line(report))
+    _say(_size_line(report))
+
+
+def print_relayout(source: Path, model: Model, target: Path, again: Model) -> None:
+    """Print the streams and sizes before and after."""
+    table = _table(("file", "lanes x slots", "bytes"), 2)
+    for path, each in ((source, model), (target, again)):
+        _add(table, path, _layouts(each), len(each.to_bytes()))
+    _show(table)
+
+
+def _layouts(model: Model) -> str:
+    """Return the layouts of a file, each once."""
+    return ", ".join(sorted({str(coded.layout) for coded in model.matrices().values()}))
+
+
+def print_exported(path: Path, size: int) -> None:
+    """Print the size of an exported file."""
+    _say(f"{path}: {size:,} bytes")
+
+
+def print_outputs(y: np.ndarray, seconds: float, out: Path | None) -> None:
+    """Print what a run returned; without a file, the first outputs."""
+    flat = y.reshape(len(y), -1) if len(y) else y
+    if out is None and len(y):
+        table = _table(("item", "argmax", "values"), 0)
+        for item, row in enumerate(flat[:_SHOWN_ITEMS]):
+            values = " ".join(f"{value:>6.3g}" for value in row[:_SHOWN_VALUES])
+            more = " ..." if len(row) > _SHOWN_VALUES else ""
+            _add(table, item, int(row.argmax()), values + more)
+        if len(flat) > _SHOWN_ITEMS:
+            _add(table, "...", "", "")
+        _show(table)
+    _say(f"{len(y):,} inputs in {seconds:.2f} s, start-up included")
+    if out is not None:
+        _say(f"{out}: {y.dtype} {y.shape}")
+
+
+# ---- checks --------------------------------------------------------------------------------------
+
+
+def print_checks(path: Path, checks: StreamChecks) -> None:
+    """Print what was found good in a file."""
+    _say(str(path), "bold")
+    table = _table(("check", "result"), 2)
+    _add(table, "CRC", "good")
+    by = "the fast and the golden decoder alike" if checks.golden else "the fast decoder"
+    _add(table, "streams", f"{checks.layers:,} layers, {checks.weights:,} weights: decoded by {by}")
+    if checks.items:
+        _add(table, "inference", f"equals the golden model on {checks.items} random inputs")
+    else:
+        _add(table, "inference", "the file holds no network")
+    _show(table)
+
+
+def print_comparison(reference: Path, comparison: Comparison) -> None:
+    """Print how outputs compare."""
+    _say(f"\nagainst {reference} in onnxruntime", "bold")
+    table = _table(("on", f"{comparison.items:,} inputs"), 2)
+    share = comparison.equal_predictions / comparison.items
+    _add(table, "equal predictions", f"{comparison.equal_predictions:,} ({share:.2%})")
+    _add(table, "equal outputs", f"{comparison.equal_outputs:.2%}")
+    _add(table, "largest difference", f"{comparison.largest:.3g} steps of {comparison.step:.4g}")
+    _show(table)

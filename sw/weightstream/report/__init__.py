@@ -1,0 +1,1 @@
+"""What compressed networks cost, in bits."""
