@@ -45,12 +45,19 @@ app = typer.Typer(
     epilog="Example: weightstream compress net.onnx -o net.ws --bits 4 --calibration x.npy",
 )
 
-NetworkFile = Annotated[Path, typer.Argument(metavar="NET.ws", help="A compressed network.", show_default=False)]
+NetworkFile = Annotated[
+    Path, typer.Argument(metavar="NET.ws", help="A compressed network.", show_default=False)
+]
 Lanes = Annotated[
     int | None,
-    typer.Option(metavar="L", help="Word queues of the machine that will run it, 1 to 64. Default: an archive's layout."),
+    typer.Option(
+        metavar="L",
+        help="Word queues of the machine that will run it, 1 to 64. Default: an archive's layout.",
+    ),
 ]
-Slots = Annotated[int | None, typer.Option(metavar="S", help="Streams that share a queue, 1 to 64. Goes with --lanes.")]
+Slots = Annotated[
+    int | None, typer.Option(metavar="S", help="Streams that share a queue, 1 to 64. Goes with --lanes.")
+]
 
 
 def output(metavar: str) -> Any:
@@ -76,7 +83,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Compress neural networks without loss, and run them straight from the compressed streams."""
@@ -88,7 +95,7 @@ def compress(
     out: Annotated[Path, output("NET.ws")],
     bits: Annotated[
         int | None,
-        typer.Option(min=2, max=8, help="Bits of the weights of a float network. Default: 8.", show_default=False),
+        typer.Option(min=2, max=8, help="Bits of the weights of a float network. Default: 8."),
     ] = None,
     calibration: Annotated[
         Path | None,
@@ -143,7 +150,7 @@ def run(
     ],
     out: Annotated[Path | None, output("Y.npy")] = None,
     on: Annotated[str, typer.Option(metavar="TARGET", help="Device: numpy.")] = "numpy",
-    raw: Annotated[bool, typer.Option("--raw", help="Return the integers of the last integer layer.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Return the integers of the last layer.")] = False,
 ) -> None:
     """Run a network from its streams on a batch of inputs."""
     model, x = load(file), read_array(inputs)
@@ -182,7 +189,7 @@ def verify(
     ] = None,
     fast: Annotated[
         bool,
-        typer.Option("--fast", help="Leave out the golden decoder, which takes seconds for a million weights."),
+        typer.Option("--fast", help="Leave out the golden decoder, which takes seconds a million weights."),
     ] = False,
 ) -> None:
     """Check a file: its CRC, every stream, and that fast inference equals the golden model.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -120,7 +120,7 @@ class Comparison:
 
 
 def compare_outputs(
-    model: Model, x: np.ndarray, y: np.ndarray, reference: str | os.PathLike[str], advance: Callable[[int], None]
+    model: Model, x: np.ndarray, y: np.ndarray, reference: Path, advance: Callable[[int], None]
 ) -> Comparison:
     """Compare outputs with those of an ONNX network in onnxruntime.
 
@@ -151,7 +151,7 @@ def compare_outputs(
     y, expected = y.reshape(len(y), -1), expected.reshape(len(expected), -1)
     if y.shape != expected.shape:
         raise InputError(
-            f"onnxruntime returns {expected.shape[1]} outputs an input for {os.fspath(reference)!r}, the file {y.shape[1]}"
+            f"onnxruntime returns {expected.shape[1]} outputs an input for {reference}, the file {y.shape[1]}"
         )
     steps = np.abs(y.astype(np.float64) - expected) / step
     # Not a number is different from everything.
@@ -171,9 +171,7 @@ def _step(network: Network) -> float:
     return _FLOAT_STEP if output.dtype == "float32" else float(output.scale)
 
 
-def _run_onnx(
-    path: str | os.PathLike[str], tensor: Tensor, x: np.ndarray, advance: Callable[[int], None]
-) -> np.ndarray:
+def _run_onnx(path: Path, tensor: Tensor, x: np.ndarray, advance: Callable[[int], None]) -> np.ndarray:
     """Return the first output of an ONNX network for a batch."""
     try:
         import onnxruntime
@@ -184,7 +182,7 @@ def _run_onnx(
     options.log_severity_level = 3  # errors alone: its warnings are about speed
     # What onnxruntime raises has no public base class.
     try:
-        session = onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         (source,) = session.get_inputs()
         dtype = _ONNX_DTYPES[source.type]
         fixed, *shape = source.shape
@@ -199,13 +197,13 @@ def _run_onnx(
                 # The last part of the batch is filled up.
                 part = part[np.minimum(np.arange(fixed), items - 1)]
             part = part.reshape(len(part), *shape)
-            parts.append(session.run(None, {source.name: part})[0][:items])
+            parts.append(np.asarray(session.run(None, {source.name: part})[0])[:items])
             advance(items)
         return np.concatenate(parts)
     except WeightstreamError:
         raise
     except Exception as error:
-        raise NetworkError(f"onnxruntime cannot run {os.fspath(path)!r} on these inputs: {error}") from error
+        raise NetworkError(f"onnxruntime cannot run {path} on these inputs: {error}") from error
 
 
 def _feed(tensor: Tensor, x: np.ndarray, dtype: np.dtype) -> np.ndarray:

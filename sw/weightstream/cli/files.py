@@ -15,7 +15,7 @@ def read_array(path: Path) -> np.ndarray:
     Raises
     ------
     InputError
-        The file cannot be read, or holds something else. Pickled objects are refused: to read them is to run them.
+        The file cannot be read, or holds something else. Pickled objects are refused: reading would run them.
     """
     try:
         # Mapped, not read: a header that lies about the length then costs no memory.

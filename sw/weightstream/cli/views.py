@@ -35,7 +35,8 @@ def _say(text: str, style: str = "") -> None:
 
 
 def _show(table: Table) -> None:
-    _out.print(table, width=None if _out.is_terminal else _PAGE, crop=False)
+    page = _out if _out.is_terminal else Console(file=_out.file, width=_PAGE, highlight=False)
+    page.print(table)
 
 
 def print_error(error: Exception) -> None:
@@ -89,7 +90,7 @@ def progress(what: str, total: int | None = None) -> Iterator[Bar]:
 
 def _table(columns: Sequence[str], left: int = 1) -> Table:
     """Return a table whose first columns are words, the others numbers."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i < left else "right", overflow="fold")
     return table
@@ -107,17 +108,20 @@ def print_report(path: Path, report: dict) -> None:
     for layer in report["layers"]:
         _add(table, _name(layer), "x".join(map(str, layer["shape"])), *_sizes(layer))
     table.add_section()
-    _add(table, "all layers", "", *_sizes(report | {"bits_per_weight": _per_weight(report)}), style="bold")
+    layers = {**report, "bits_per_weight": report["coded_bits"] / max(report["weights"], 1)}
+    _add(table, "total", "", *_sizes(layers), style="bold")
     _show(table)
-    _say("\nwhere they are", "bold")
+    _out.print()
+    _say("where they are", "bold")
     table = _table(("layer", "streams", "keys", "tables", "maps", "records", "classes", "layout"))
     for layer in report["layers"]:
         _add(table, _name(layer), *_split(layer), _classes(layer["classes"]), layer["layout"])
     table.add_section()
-    _add(table, "all layers", *_split(report), "", "", style="bold")
+    _add(table, "total", *_split(report), "", "", style="bold")
     _show(table)
-    _say("\nfixed: equally long numbers; bound: entropy less the orders of the rows; maps: palette, classes, contexts;")
-    _say("classes: of rows x columns x symbols before x symbols further back > tables")
+    _out.print()
+    _say("fixed: numbers of equal length; bound: entropy less the orders of the rows")
+    _say("maps: palette, classes, contexts; classes: of rows x columns x two symbols before > tables")
     for operator in report["host_operators"]:
         _say(f"{operator['op']} {operator['name']!r}: {operator['reason']}")
     _say(_order_line(report))
@@ -129,12 +133,8 @@ def _name(layer: dict) -> str:
 
 
 def _sizes(item: dict) -> tuple:
-    bounds = (round(item["entropy_bits"]), round(item["bound_bits"]))
-    return item["weights"], item["fixed_width_bits"], *bounds, item["coded_bits"], f"{item['bits_per_weight']:.3f}"
-
-
-def _per_weight(report: dict) -> float:
-    return report["coded_bits"] / report["weights"] if report["weights"] else 0.0
+    keys = ("weights", "fixed_width_bits", "entropy_bits", "bound_bits", "coded_bits")
+    return *(round(item[key]) for key in keys), f"{item['bits_per_weight']:.3f}"
 
 
 def _split(item: dict) -> tuple:
@@ -142,15 +142,17 @@ def _split(item: dict) -> tuple:
 
 
 def _classes(classes: dict) -> str:
-    return "x".join(str(classes[key]) for key in ("rows", "columns", "previous", "back")) + f">{classes['tables']}"
+    *counts, tables = classes.values()
+    return f"{'x'.join(map(str, counts))}>{tables}"
 
 
 def _order_line(report: dict) -> str:
     bits, bound = report["order_saved_bits"], report["permutation_bits"]
     if not bound:
         return "canonical order: no rows were free to be sorted"
-    # Sorting takes the key's fields, too; tiny layers may gain nothing.
-    return f"canonical order: saved {bits:,.0f} bits of the {bound:,.0f} that the orders of the rows are worth"
+    return (
+        f"canonical order: saved {bits:,.0f} of the {bound:,.0f} bits that the orders of the rows are worth"
+    )
 
 
 def _size_line(report: dict) -> str:
@@ -231,7 +233,8 @@ def print_checks(path: Path, checks: StreamChecks) -> None:
 
 def print_comparison(reference: Path, comparison: Comparison) -> None:
     """Print how outputs compare."""
-    _say(f"\nagainst {reference} in onnxruntime", "bold")
+    _out.print()
+    _say(f"against {reference} in onnxruntime", "bold")
     table = _table(("on", f"{comparison.items:,} inputs"), 2)
     share = comparison.equal_predictions / comparison.items
     _add(table, "equal predictions", f"{comparison.equal_predictions:,} ({share:.2%})")

@@ -36,7 +36,7 @@ class Arrangement:
         rows = min(self.plan.rows - tile * self.plan.tile_rows, self.plan.tile_rows)
         return self.position < rows * self.plan.sharing.parts
 
-    @property
+    @cached_property
     def lane_of(self) -> np.ndarray:
         """Lane of each stream, int64, shape (streams,)."""
         return np.arange(self.plan.streams) // self.plan.slots

@@ -12,7 +12,7 @@ from .arrange import Arrangement, lane_words
 from .contexts import ContextModel
 from .keys import KeyCode, check_keys
 from .palette import Palette
-from .product import exact_product
+from .product import ExactProduct
 from .vector import (
     STATE_BYTES,
     STATE_FIELDS,
@@ -36,6 +36,8 @@ _RANGE_START = 1 << WINDOW_BITS
 _BLOCK = 256
 #: Up to so many items of a batch are multiplied in the decoder's loop, more by BLAS, tile by tile.
 _FUSED_BATCH = 8
+#: Rows that are decoded for one call of BLAS, or a tile if that is more.
+_BLAS_ROWS = 128
 _V, _R, _W0, _W1, _W2, _OFFSET = range(STATE_FIELDS)
 _IMPOSSIBLE_END, _NO_ZEROS, _WORDS_LEFT = 1, 2, 3
 _MESSAGES = {
@@ -482,11 +484,14 @@ class Decoder:
             self._multiply_fused(bytes_, inputs, sums)
             return sums
         begun = self._begin()
-        for tile in range(self._plan.tiles):
-            rows = self._rows(_IDENTITY if bytes_ is None else bytes_, begun, tile, tile + 1)
+        product = ExactProduct(inputs, palette.largest)
+        step = -(-_BLAS_ROWS // self._plan.tile_rows)
+        for tile in range(0, self._plan.tiles, step):
+            stop = min(tile + step, self._plan.tiles)
+            rows = self._rows(_IDENTITY if bytes_ is None else bytes_, begun, tile, stop)
             weights = palette.weights(rows) if bytes_ is None else rows.view(np.int8)
             start = tile * self._plan.tile_rows
-            sums[:, start : start + len(rows)] = exact_product(inputs, weights[:, : inputs.shape[1]])
+            product.add(sums[:, start : start + len(rows)], weights)
         return sums
 
     def _multiply_fused(self, palette: np.ndarray, inputs: np.ndarray, sums: np.ndarray) -> None:

@@ -10,7 +10,7 @@ from .arrange import Arrangement, lane_words
 from .contexts import ContextModel
 from .encode_numpy import NORMALISING_SHIFT
 from .palette import Palette
-from .product import exact_product
+from .product import ExactProduct
 
 #: Symbols of each stream that are decoded between two looks at the result.
 _BLOCK_SYMBOLS = 1024
@@ -173,15 +173,16 @@ class Decoder:
         part_weights = plan.part_symbols // passes * group
         sums = np.zeros((len(inputs), plan.rows), np.int32)
         position = self._arrangement.position
+        product = ExactProduct(inputs, palette.largest)
         for tile, start, block in self.blocks(_BLOCK_SYMBOLS // passes * passes):
             active = self._arrangement.active(tile)
             for part in range(parts):
                 own = np.flatnonzero(active & (position % parts == part))
                 weights = palette.weights(np.ascontiguousarray(block[:, own].T))
-                first = part * part_weights + start // passes * group
-                taken = inputs[:, first : first + weights.shape[1]]
                 rows = tile * plan.tile_rows + position[own] // parts
-                sums[:, rows] += exact_product(taken, weights[:, : taken.shape[1]])
+                added = np.zeros((len(inputs), len(own)), np.int32)
+                product.add(added, weights, part * part_weights + start // passes * group)
+                sums[:, rows] += added
         return sums
 
 

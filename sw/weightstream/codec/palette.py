@@ -66,6 +66,11 @@ class Palette:
         high = int(self.values.astype(np.int64).max(axis=1).sum(axis=0).max())
         return np.dtype(np.int8 if -128 <= low and high <= 127 else np.int16)
 
+    @property
+    def largest(self) -> int:
+        """Bound of the weights' magnitude."""
+        return int(np.abs(self.values.astype(np.int64)).max(axis=1).sum(axis=0).max())
+
     def row_symbols(self, columns: int) -> int:
         """Return the symbols of a row of `columns` weights."""
         return -(-columns // self.group) * self.passes

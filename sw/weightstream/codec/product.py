@@ -2,32 +2,41 @@
 
 import numpy as np
 
-#: 512 products of a 7-bit magnitude and an 8-bit one stay below 2**24, where float32 holds every integer.
-_EXACT_COLUMNS = 512
+#: Up to here float32 holds every integer.
 _FLOAT32_INTEGERS = 1 << 24
 
 
-def exact_product(inputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return ``inputs @ weights.T``.
+class ExactProduct:
+    """Products of one set of inputs with weights that come piece by piece.
+
+    Columns are taken in runs so short that every partial sum is an integer that float32 holds.
 
     Parameters
     ----------
     inputs : ndarray of int16, shape (batch, columns)
         Activations.
-    weights : ndarray of int8 or int16, shape (rows, columns)
-        Weights.
-
-    Returns
-    -------
-    ndarray of int32, shape (batch, rows)
+    largest_weight : int
+        Bound of the weights' magnitude.
     """
-    result = np.zeros((len(inputs), len(weights)), np.int32)
-    if not result.size:
-        return result
-    magnitude = max(1, int(np.abs(inputs).max(initial=0))) * max(1, int(np.abs(weights.astype(np.int16)).max(initial=0)))
-    step = min(_EXACT_COLUMNS, max(1, _FLOAT32_INTEGERS // magnitude))
-    for start in range(0, inputs.shape[1], step):
-        left = inputs[:, start : start + step].astype(np.float32)
-        right = weights[:, start : start + step].astype(np.float32)
-        result += (left @ right.T).astype(np.int32)
-    return result
+
+    def __init__(self, inputs: np.ndarray, largest_weight: int):
+        self._columns = inputs.shape[1]
+        largest = max(1, int(np.abs(inputs).max(initial=0))) * max(1, largest_weight)
+        self._step = max(1, _FLOAT32_INTEGERS // largest)
+        self._inputs = inputs.astype(np.float32)
+
+    def add(self, sums: np.ndarray, weights: np.ndarray, start: int = 0) -> None:
+        """Add ``inputs[:, start:] @ weights.T`` to `sums`.
+
+        Parameters
+        ----------
+        sums : ndarray of int32, shape (batch, rows)
+            What is added to.
+        weights : ndarray of int8 or int16, shape (rows, n)
+            Weights of the columns from `start` on; those behind the last input meet nothing.
+        """
+        stop = min(start + weights.shape[1], self._columns)
+        for first in range(start, stop, self._step):
+            last = min(first + self._step, stop)
+            piece = weights[:, first - start : last - start].astype(np.float32)
+            np.add(sums, self._inputs[:, first:last] @ piece.T, out=sums, casting="unsafe")

@@ -1,11 +1,73 @@
-"""Dense layers from real scales: biases folded, multipliers fitted, and no sum that could overflow."""
+"""Dense layers from real scales: multipliers, folded biases, and no sum that could overflow.
+
+The effective scale of a row, ``input scale * weight scale / output scale``, is a float32, rounded as onnxruntime
+rounds it. Its mantissa is the multiplier. So the integers are those of onnxruntime, but where the float32 product of
+sum and scale is rounded onto a half.
+"""
 
 import numpy as np
 
 from ..codec.matrix import Geometry
 from ..errors import NetworkError
-from .multiplier import MAX_SCALE, effective_scale, find_weight_scale, fit_multiplier
-from .network import Linear, Requantise, Tensor
+from .network import MAX_MULTIPLIER_BITS, MAX_SHIFT, Linear, Requantise, Tensor
+
+#: Effective scales must be less.
+MAX_SCALE = 1 << MAX_MULTIPLIER_BITS
+
+
+def effective_scale(input_scale: float, weight_scale: np.ndarray, output_scale: float) -> np.ndarray:
+    """Return the effective scale of each row, float32."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.float32(input_scale) * np.asarray(weight_scale, np.float32) / np.float32(output_scale)
+
+
+def to_multiplier(scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the effective scales of a layer as ``multiplier / 2**shift``.
+
+    Multipliers have as many bits as the longest one needs, the same for all rows: so they take little room in a file.
+
+    Parameters
+    ----------
+    scale : ndarray of float32, shape (rows,)
+        Not negative, below `MAX_SCALE`.
+
+    Returns
+    -------
+    multiplier : ndarray of int32, shape (rows,)
+        Exact, but where 47 places do not hold all the bits of a scale below 2**-24.
+    shift : ndarray of uint8, shape (rows,)
+    """
+    mantissa, exponent = np.frexp(scale.astype(np.float64))
+    multiplier = np.ldexp(mantissa, MAX_MULTIPLIER_BITS).astype(np.int64)
+    used = int(np.bitwise_or.reduce(multiplier)) or 1
+    zeros = (used & -used).bit_length() - 1
+    shift = np.clip(MAX_MULTIPLIER_BITS - zeros - exponent.astype(np.int64), 0, MAX_SHIFT)
+    # At least 1: what is as small as that makes no difference to the output.
+    multiplier = np.maximum(np.rint(np.ldexp(scale.astype(np.float64), shift)), 1)
+    return multiplier.astype(np.int32), shift.astype(np.uint8)
+
+
+def find_weight_scale(
+    multiplier: np.ndarray, shift: np.ndarray, input_scale: float, output_scale: float
+) -> np.ndarray:
+    """Return weight scales whose effective scale is exactly ``multiplier / 2**shift``.
+
+    Returns
+    -------
+    ndarray of float32, shape (rows,)
+        NaN where float32 rounding steps over that value: never if it came from a weight scale, and for less than
+        half of the multipliers else.
+    """
+    target = np.ldexp(multiplier.astype(np.float64), -shift.astype(np.int64))
+    near = target * np.float64(np.float32(output_scale)) / np.float64(np.float32(input_scale))
+    result = np.full(near.shape, np.nan, np.float32)
+    for direction in (-np.inf, np.inf):
+        candidate = near.astype(np.float32)
+        for _ in range(4):
+            found = effective_scale(input_scale, candidate, output_scale) == target
+            result = np.where(found & np.isnan(result), candidate, result)
+            candidate = np.nextafter(candidate, np.float32(direction))
+    return result
 
 
 def make_dense(
@@ -67,14 +129,7 @@ def make_dense(
     ):
         if not (-(1 << 31) <= values.min() and values.max() < 1 << 31):
             raise NetworkError(f"node {name!r} has {what} that do not fit int32")
-    folded = folded.astype(np.int64)
-    multiplier, shift = fit_multiplier(
-        scale,
-        sums=(least + folded, greatest + folded),
-        outputs=(output_range[0] - target.zero_point, output_range[1] - target.zero_point),
-        input_scale=source.scale,
-        output_scale=target.scale,
-    )
+    multiplier, shift = to_multiplier(scale)
     return Linear(
         name=name,
         input=source.name,
@@ -89,5 +144,5 @@ def make_dense(
             high=output_range[1],
         ),
         weights=weights.astype(np.int8),
-        weight_scale=find_weight_scale(multiplier, shift, source.scale, target.scale),
+        weight_scale=weight_scale.astype(np.float32),
     )

@@ -1,7 +1,7 @@
 """Export a network as ONNX of standard operators, which computes the same integers in onnxruntime.
 
-A layer with a requantiser becomes DequantizeLinear, Gemm, QuantizeLinear (and Clip, where the output does not use
-the whole range of its type): the form that onnxruntime runs in integers. A layer with thresholds, for which that
+A layer with a requantiser becomes DequantizeLinear, Gemm, QuantizeLinear (and Relu or Clip, where the output does
+not use the whole range of its type): the form that onnxruntime runs in integers. A layer with thresholds, for which that
 form has no expression, becomes MatMulInteger, GreaterOrEqual and ReduceSum.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import NetworkError
-from .multiplier import find_weight_scale
+from .dense import find_weight_scale
 from .network import Linear, Network, Requantise, Softmax, Tensor, Thresholds
 from .onnx_graph import import_module
 
@@ -66,6 +66,7 @@ class _Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._names = {tensor.name for tensor in network.tensors}
+        self._grids: dict[str, list[str]] = {}
         self.raw: dict[str, str] = {}
         self.real: dict[str, str] = {}
         for name in network.inputs:
@@ -89,15 +90,23 @@ class _Graph:
         self._nodes.append(self._onnx.helper.make_node(op, inputs, [output], **attributes))
         return output
 
+    def grid(self, name: str) -> list[str]:
+        """Return the names of the scale and the zero point of a tensor."""
+        if name not in self._grids:
+            tensor = self.tensor(name)
+            scale = self.constant(f"{name}.scale", tensor.scale, np.float32)
+            self._grids[name] = [scale, self.constant(f"{name}.zero_point", tensor.zero_point, tensor.dtype)]
+        return self._grids[name]
+
     def quantise(self, real: str, name: str) -> None:
         """Quantise real values to the integers of a tensor."""
-        self.raw[name] = self.add("QuantizeLinear", [real, *self._grid(name)], f"{name}.q")
+        self.raw[name] = self.add("QuantizeLinear", [real, *self.grid(name)], f"{name}.q")
 
     def dequantise(self, name: str) -> str:
         """Return where the real values of a tensor are; they are computed if they are nowhere yet."""
         if name not in self.real:
             output = f"{name}.dq" if name in self._network.inputs else name
-            self.real[name] = self.add("DequantizeLinear", [self.raw[name], *self._grid(name)], output)
+            self.real[name] = self.add("DequantizeLinear", [self.raw[name], *self.grid(name)], output)
         return self.real[name]
 
     def model(self) -> onnx.ModelProto:
@@ -124,11 +133,6 @@ class _Graph:
         self._names.add(name)
         return name
 
-    def _grid(self, name: str) -> list[str]:
-        """Add the scale and zero point of a tensor."""
-        tensor = self.tensor(name)
-        scale = self.constant(f"{name}.scale", tensor.scale, np.float32)
-        return [scale, self.constant(f"{name}.zero_point", tensor.zero_point, tensor.dtype)]
 
 
 def _weights(node: Linear, target: Tensor) -> np.ndarray:
@@ -142,7 +146,7 @@ def _weights(node: Linear, target: Tensor) -> np.ndarray:
 
 
 def _export_requantised(graph: _Graph, node: Linear, activation: Requantise) -> None:
-    """Add DequantizeLinear (weights, bias), Gemm, QuantizeLinear and perhaps Clip."""
+    """Add DequantizeLinear (weights, bias), Gemm, QuantizeLinear, and perhaps Relu or Clip."""
     source, target = graph.tensor(node.input), graph.tensor(node.output)
     weights = _weights(node, target)
     scale = find_weight_scale(activation.multiplier, activation.shift, source.scale, target.scale)
@@ -169,12 +173,14 @@ def _export_requantised(graph: _Graph, node: Linear, activation: Requantise) -> 
         constant(f"{node.name}.bias", bias.astype(np.int32), np.float32(source.scale) * scale),
     ]
     graph.quantise(graph.add("Gemm", inputs, f"{node.name}.out", name=node.name, transB=1), node.output)
-    if (activation.low, activation.high) != (target.low, target.high):
-        limits = [
-            graph.constant(f"{node.name}.low", activation.low, target.dtype),
-            graph.constant(f"{node.name}.high", activation.high, target.dtype),
-        ]
-        graph.raw[node.output] = graph.add("Clip", [graph.raw[node.output], *limits], f"{node.output}.clip")
+    limits = (activation.low, activation.high)
+    if limits == (target.zero_point, target.high) != (target.low, target.high):
+        # Between two equal quantisers: in front of the first, it would keep onnxruntime from computing integers.
+        real = graph.add("DequantizeLinear", [graph.raw[target.name], *graph.grid(target.name)], f"{node.name}.real")
+        graph.quantise(graph.add("Relu", [real], f"{node.name}.relu"), target.name)
+    elif limits != (target.low, target.high):
+        names = [graph.constant(f"{node.name}.limit", limit, target.dtype) for limit in limits]
+        graph.raw[target.name] = graph.add("Clip", [graph.raw[target.name], *names], f"{target.name}.clip")
 
 
 def _export_thresholds(graph: _Graph, node: Linear, activation: Thresholds) -> None:

@@ -30,7 +30,7 @@ EXACT_SHIFT = 16
 #: Significant bits of an activation's scale.
 SCALE_BITS = 12
 #: Clipped ranges that are tried, as shares of the whole.
-SHARES = np.linspace(1.0, 0.25, 61)
+SHARES = np.linspace(1.0, 0.28, 25)
 #: Values of a tensor that are looked at, at most.
 SAMPLES = 1 << 18
 
@@ -173,7 +173,7 @@ def _quantise_layer(
     power = np.mean(steps**2, axis=0)
     # Inputs that were always zero count a little: they may not stay so.
     power += 0.01 * power.mean() + 1e-9
-    levels, scale = _quantise_weights(layer, source, target, bits, power, per_channel)
+    levels, scale = _quantise_weights(layer, source, target, bits, power.astype(np.float32), per_channel)
     unit = (np.float32(source.scale) * scale).astype(np.float64)
     sums = steps @ levels.T.astype(np.float64)  # exact
     bias = np.rint(np.mean(before - sums * unit, axis=0) / unit)

@@ -67,31 +67,31 @@ def layer_report(name: str, coded: CodedMatrix, node: Linear | Matrix) -> dict:
         ``name``, ``op``, ``shape``, ``weights``
             The layer; `weights` is their count.
         ``fixed_width_bits``
-            weights * ceil(log2(distinct levels)): what equally long numbers of the levels take; 0 if there is one.
+            weights * ceil(log2(number of distinct levels)): what numbers of equal length take.
         ``coded_bits``
             All that the file holds for this layer, without padding: the sum of the next five.
         ``streams_bits``, ``keys_bits``, ``tables_bits``, ``maps_bits``, ``records_bits``
-            Words of the lanes; row keys; frequency tables; the rest of the side information, which is palette,
-            classes, context map and key parameters; row records (biases and scales, or thresholds). Tables and maps
-            share a section of whole bytes; where one ends and the other begins is known to a few bits.
+            Words of the lanes; row keys; frequency tables; the rest of the side information (palette,
+            classes, context map, key parameters); row records (biases and scales, or thresholds). Tables
+            and maps share a section; where the one ends and the other begins is known to a byte.
         ``bits_per_weight``
             coded_bits / weights; 0 without weights.
         ``entropy_bits``
             weights * zeroth-order entropy of the layer's own weights. No table or other model is paid for.
         ``permutation_bits``
-            log2(N! / prod(mu!)) for N rows, where mu rows each are equal: what forgetting the order of the rows can
-            save. 0 if rows have names.
+            log2(N! / prod(mu!)) for N rows, of which mu each are equal: what forgetting their order can save.
+            0 if rows have names.
         ``bound_bits``
             entropy_bits - permutation_bits. Contexts see more than the zeroth order, and so may end below.
         ``order_saved_bits``
-            What the canonical order did save, against the same model for rows with names: the key bits that the
-            streams do not hold, less the keys; and the classes of rows, which need not be listed.
+            What the canonical order did save, against the same model of rows with names: the key bits that
+            the streams do not hold, less the keys; and the classes of rows, which need not be listed.
         ``free_rows``
             Whether the order of the rows was free.
         ``layout``, ``sharing``
             Streams, as "lanes x slots"; and what they share.
         ``classes``
-            Classes of rows, columns, previous symbols and symbols further back; and the tables they choose from.
+            Classes of rows, columns, previous symbols, symbols further back; and the tables they choose from.
         ``column_order``
             "channels first" (channel, dy, dx) or "taps first" (dy, dx, channel).
     """
@@ -152,11 +152,23 @@ def file_report(model: Model) -> dict:
     Returns
     -------
     dict
-        Fit for JSON: ``format_version``; ``file_bits``, of which ``header_bits`` and ``graph_bits`` (tensors, operators,
-        lengths of sections) and ``padding_bits`` (lanes are aligned; a file that would compress too well is
-        lengthened) belong to no layer; the sums of the layers named in `SUMS`; ``bits_per_weight``, which is
-        file_bits / weights; ``inputs`` and ``outputs``; ``layers``, each as `layer_report` returns it; and
-        ``host_operators`` with the reason why they are not computed with integers.
+        Plain numbers, strings, lists and dicts, fit for JSON:
+
+        ``format_version``, ``file_bits``
+            The file.
+        ``header_bits``, ``graph_bits``, ``padding_bits``
+            What belongs to no layer: header; tensors, operators and lengths of sections; zeros in front of
+            streams, which are aligned, and behind the last one in a file that would compress too well.
+        the names in `SUMS`
+            Sums of the layers.
+        ``bits_per_weight``
+            file_bits / weights; 0 without weights.
+        ``inputs``, ``outputs``
+            Tensors: name, shape of an item, type; scale and zero point of integers.
+        ``layers``
+            What `layer_report` returns for each.
+        ``host_operators``
+            Operators that are not computed with integers, and the reason.
     """
     network, data = model.network, model.to_bytes()
     _, version, _, _, _, graph_bytes = HEADER.unpack_from(data)
@@ -232,8 +244,8 @@ def _order_saved_bits(coded: CodedMatrix) -> float:
 
 def _maps_bits(coded: CodedMatrix) -> int:
     """Return the bits of the side information in front of the tables."""
-    # Files do not say how a table was predicted, so tables cannot be coded again. The same section with one table
-    # of known size instead of them tells what the rest takes.
+    # What has been read does not say how tables were predicted, so they cannot be coded again. The same
+    # section with one table of known size in their place tells what the rest takes.
     probe = [(Table(1, (0,) * (SYMBOLS - 1) + (1,)), 0, 0)]
     side = SideInformation(
         palette=coded.palette,

@@ -12,6 +12,7 @@ slots are served in turn. Four powers keep many lanes busy on few rows:
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..errors import LayoutError
 
@@ -124,37 +125,37 @@ class StreamPlan:
                 f"{x.clone_slots} clones x {x.split_slots} parts must divide {self.layout.slots} slots"
             )
 
-    @property
+    @cached_property
     def lanes(self) -> int:
         """Distinct lanes, those the file holds words for."""
         return self.layout.lanes // self.sharing.clone_groups
 
-    @property
+    @cached_property
     def slots(self) -> int:
         """Distinct slots a lane."""
         return self.layout.slots // self.sharing.clone_slots
 
-    @property
+    @cached_property
     def streams(self) -> int:
         """Distinct streams."""
         return self.lanes * self.slots
 
-    @property
+    @cached_property
     def row_lanes(self) -> int:
         """Lanes that the first parts of a tile's rows occupy."""
         return self.lanes // self.sharing.split_groups
 
-    @property
+    @cached_property
     def tile_rows(self) -> int:
         """Rows decoded side by side."""
         return self.streams // self.sharing.parts
 
-    @property
+    @cached_property
     def tiles(self) -> int:
         """Tiles of the matrix; the last one may be partly empty."""
         return -(-self.rows // self.tile_rows)
 
-    @property
+    @cached_property
     def part_symbols(self) -> int:
         """Symbols of one part; the last part is padded to the same length."""
         return -(-self.symbols // (self.together * self.sharing.parts)) * self.together
