@@ -51,9 +51,10 @@ def weights_of(values, scale, low, high):
     return np.clip((2 * values + scale) // (2 * scale), low, high).astype(np.int8)
 
 
-def structured(seed, rows, columns):
-    """Return int4 weights whose spread differs from row to row and from column to column."""
-    wide = 1 + 5 * (uniform(seed, 1, columns) % 3 == 0)
+def structured(seed, rows, columns, period):
+    """Return int4 weights whose spread differs from row to row, and almost periodically between columns."""
+    wide = np.resize(1 + 5 * (np.arange(period) % 3 == 0), columns)
+    wide[uniform(seed, 3) % columns] = 6
     strong = 1 + 2 * (uniform(seed + 1, rows, 1) % 2)
     return weights_of(bell(seed + 2, rows, columns) * wide * strong, 65536, -8, 7)
 
@@ -122,7 +123,7 @@ def matrix_file(coded):
 
 def lanes_and_parts():
     """Return a file with rows cut into four parts, in groups of lanes and in slots."""
-    weights = structured(60, 20, 44)
+    weights = structured(60, 20, 44, 44)
     sharing = Sharing(split_slots=2, split_groups=2)
     return matrix_file(code_matrix(weights, check_weights(weights), layout=Layout(4, 8), sharing=sharing)[0])
 
@@ -139,11 +140,11 @@ def additive():
 #: What is in tests/vectors: each name with what makes its bytes.
 VECTORS = {
     "binary_quads": lambda: encode_matrix(np.where(uniform(10, 24, 42) % 3, 1, -1))[0],
-    "ternary_pairs": lambda: encode_matrix(ternary(20, 40, 31))[0],
-    "int4_contexts": lambda: encode_matrix(structured(30, 48, 40), layout=Layout(2, 4))[0],
+    "ternary_pairs": lambda: encode_matrix(ternary(20, 150, 9))[0],
+    "int4_contexts": lambda: encode_matrix(structured(30, 48, 40, 7), layout=Layout(2, 4))[0],
     "int8": lambda: encode_matrix(weights_of(bell(40, 16, 24), 1200, -128, 127))[0],
     "convolution": lambda: encode_matrix(smooth_kernels(50, 16, 6))[0],
-    "named_rows": lambda: encode_matrix(structured(55, 60, 40), free_rows=False)[0],
+    "named_rows": lambda: encode_matrix(structured(55, 60, 40, 5), free_rows=False)[0],
     "lanes_and_parts": lanes_and_parts,
     "additive": additive,
     "network": lambda: write_network(code_network(network(), Layout(8, 4))),

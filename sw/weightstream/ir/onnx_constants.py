@@ -38,7 +38,9 @@ class Grid:
 
     def spread(self, values: np.ndarray, ndim: int) -> np.ndarray:
         """Return `scale` or `zero_point` so that it broadcasts against an array of `ndim` axes."""
-        return values if len(values) == 1 else values.reshape([-1 if i == self.axis else 1 for i in range(ndim)])
+        return (
+            values if len(values) == 1 else values.reshape([-1 if i == self.axis else 1 for i in range(ndim)])
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,10 +126,14 @@ class Constants:
         zeros = zero_point.values.reshape(-1)
         dtype = str(zeros.dtype)
         if dtype not in ("int8", "uint8") and (dtype != "int32" or zeros.any()):
-            raise NetworkError(f"{describe(node)} must have int8 or uint8 zero points (int32: zeros), not {dtype}")
+            raise NetworkError(
+                f"{describe(node)} must have int8 or uint8 zero points (int32: zeros), not {dtype}"
+            )
         if len(zeros) not in (1, len(scales)):
             raise NetworkError(f"{describe(node)} has {len(scales)} scales, but {len(zeros)} zero points")
-        return Grid(scale=scales.astype(np.float32), zero_point=zeros.astype(np.int32), dtype=dtype, axis=axis)
+        return Grid(
+            scale=scales.astype(np.float32), zero_point=zeros.astype(np.int32), dtype=dtype, axis=axis
+        )
 
     def fold(self, node: onnx.NodeProto) -> None:
         """Compute a node whose inputs are all constants.
@@ -147,7 +153,9 @@ class Constants:
         elif node.op_type == "Transpose":
             constant = self.required(node, 0)
             if known["perm"] and sorted(known["perm"]) != list(range(constant.values.ndim)):
-                raise NetworkError(f"{describe(node)} must have a permutation of the axes, not {known['perm']}")
+                raise NetworkError(
+                    f"{describe(node)} must have a permutation of the axes, not {known['perm']}"
+                )
             result = constant.transpose(known["perm"])
         elif node.op_type == "QuantizeLinear":
             result = self._quantise(node)

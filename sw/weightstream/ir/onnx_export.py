@@ -39,7 +39,9 @@ def export_onnx(network: Network) -> onnx.ModelProto:
                 "Softmax", [graph.dequantise(node.input)], node.output, name=node.name, axis=-1
             )
         elif not isinstance(node, Linear) or node.geometry.kernel != (1, 1):
-            raise NetworkError(f"node {node.name!r} ({node.op}) cannot be exported: only dense layers and softmax can")
+            raise NetworkError(
+                f"node {node.name!r} ({node.op}) cannot be exported: only dense layers and softmax can"
+            )
         elif isinstance(node.activation, Requantise):
             _export_requantised(graph, node, node.activation)
         else:
@@ -114,7 +116,9 @@ class _Graph:
         helper = self._onnx.helper
 
         def describe(name: str) -> onnx.ValueInfoProto:
-            return helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, ["N", *self.tensor(name).shape])
+            return helper.make_tensor_value_info(
+                name, self._onnx.TensorProto.FLOAT, ["N", *self.tensor(name).shape]
+            )
 
         graph = helper.make_graph(
             self._nodes,
@@ -124,7 +128,9 @@ class _Graph:
             self._constants,
         )
         opset = helper.make_opsetid("", OPSET)
-        return helper.make_model(graph, producer_name="weightstream", ir_version=IR_VERSION, opset_imports=[opset])
+        return helper.make_model(
+            graph, producer_name="weightstream", ir_version=IR_VERSION, opset_imports=[opset]
+        )
 
     def _free(self, name: str) -> str:
         """Return a name that nothing has yet, and take it."""
@@ -134,14 +140,15 @@ class _Graph:
         return name
 
 
-
 def _weights(node: Linear, target: Tensor) -> np.ndarray:
     """Return the weights of a layer, decoded if need be, int8, shape (rows, columns)."""
     weights = node.matrix()
     if weights.min() < -128 or weights.max() > 127:
         raise NetworkError(f"node {node.name!r} cannot be exported: its weights must be int8")
     if len(target.shape) != 1:
-        raise NetworkError(f"node {node.name!r} cannot be exported: its output must have one axis, not {target.shape}")
+        raise NetworkError(
+            f"node {node.name!r} cannot be exported: its output must have one axis, not {target.shape}"
+        )
     return weights
 
 
@@ -154,9 +161,13 @@ def _export_requantised(graph: _Graph, node: Linear, activation: Requantise) -> 
     if not activation.half_even and activation.shift.any():
         raise NetworkError(f"node {node.name!r} cannot be exported: ONNX rounds halves to even")
     if np.isnan(scale).any():
-        raise NetworkError(f"node {node.name!r} cannot be exported: no float32 weight scale gives its multipliers")
+        raise NetworkError(
+            f"node {node.name!r} cannot be exported: no float32 weight scale gives its multipliers"
+        )
     if bias.min() < -(1 << 31) or bias.max() >= 1 << 31:
-        raise NetworkError(f"node {node.name!r} cannot be exported: its biases must fit int32 without the zero point")
+        raise NetworkError(
+            f"node {node.name!r} cannot be exported: its biases must fit int32 without the zero point"
+        )
 
     def constant(name: str, values: np.ndarray, scale: np.ndarray) -> str:
         """Add integers with one scale, or one a row, and return their real values."""
@@ -165,7 +176,9 @@ def _export_requantised(graph: _Graph, node: Linear, activation: Requantise) -> 
             graph.constant(f"{name}.scale", scale, np.float32),
             graph.constant(f"{name}.zero_point", np.zeros(len(scale)), values.dtype),
         ]
-        return graph.add("DequantizeLinear", [graph.constant(f"{name}.q", values, values.dtype), *grid], name, axis=0)
+        return graph.add(
+            "DequantizeLinear", [graph.constant(f"{name}.q", values, values.dtype), *grid], name, axis=0
+        )
 
     inputs = [
         graph.dequantise(node.input),
@@ -176,7 +189,9 @@ def _export_requantised(graph: _Graph, node: Linear, activation: Requantise) -> 
     limits = (activation.low, activation.high)
     if limits == (target.zero_point, target.high) != (target.low, target.high):
         # Between two equal quantisers: in front of the first, it would keep onnxruntime from computing integers.
-        real = graph.add("DequantizeLinear", [graph.raw[target.name], *graph.grid(target.name)], f"{node.name}.real")
+        real = graph.add(
+            "DequantizeLinear", [graph.raw[target.name], *graph.grid(target.name)], f"{node.name}.real"
+        )
         graph.quantise(graph.add("Relu", [real], f"{node.name}.relu"), target.name)
     elif limits != (target.low, target.high):
         names = [graph.constant(f"{node.name}.limit", limit, target.dtype) for limit in limits]
@@ -197,6 +212,8 @@ def _export_thresholds(graph: _Graph, node: Linear, activation: Thresholds) -> N
     count = graph.add("ReduceSum", [ones, axis], f"{node.name}.count", keepdims=0)
     step = graph.constant(f"{node.name}.step", activation.step, np.int32)
     base = graph.constant(f"{node.name}.base", activation.base, np.int32)
-    level = graph.add("Add", [graph.add("Mul", [count, step], f"{node.name}.rise"), base], f"{node.name}.level")
+    level = graph.add(
+        "Add", [graph.add("Mul", [count, step], f"{node.name}.rise"), base], f"{node.name}.level"
+    )
     dtype = types.INT8 if target.dtype == "int8" else types.UINT8
     graph.raw[node.output] = graph.add("Cast", [level], f"{node.output}.q", to=dtype)

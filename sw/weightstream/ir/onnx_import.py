@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import NetworkError
 from .network import Network, Tensor
 from .network import Softmax as SoftmaxNode
-from .onnx_chain import Chain, Dense, Dequantise, Quantise, Relu, Softmax, Step, read_chain
+from .onnx_chain import Dense, Dequantise, Quantise, Relu, Softmax, Step, read_chain
 from .onnx_graph import load_model
 from .onnx_quantised import import_quantised
 from .quantise import FloatDense, quantise_network
@@ -101,7 +101,9 @@ def _float_layers(steps: Sequence[Step]) -> list[FloatDense]:
         elif isinstance(step, Relu) and layers:
             layers[-1] = replace(layers[-1], output=step.output, relu=True)
         else:
-            raise NetworkError(f"{step.label} must come behind a {'Gemm' if isinstance(step, Relu) else 'QuantizeLinear'}")
+            raise NetworkError(
+                f"{step.label} must come behind a {'Gemm' if isinstance(step, Relu) else 'QuantizeLinear'}"
+            )
     if not layers:
         raise NetworkError("the network has no MatMul or Gemm")
     return layers

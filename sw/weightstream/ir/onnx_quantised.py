@@ -149,8 +149,14 @@ class _Assembly:
         if grid.dtype not in ("int8", "uint8") or len(grid.scale) != 1:
             raise NetworkError(f"{step.label} must have one scale and an int8 or uint8 zero point")
         if self._value is not None and self._dense is None:
-            if not self._value.real or not _same(grid, self._value.grid) or grid.dtype != self._value.grid.dtype:
-                raise NetworkError(f"{step.label} must not quantise once more, to another scale or zero point")
+            if (
+                not self._value.real
+                or not _same(grid, self._value.grid)
+                or grid.dtype != self._value.grid.dtype
+            ):
+                raise NetworkError(
+                    f"{step.label} must not quantise once more, to another scale or zero point"
+                )
             self._value.real = False
             return
         limits = np.iinfo(grid.dtype)
@@ -167,12 +173,12 @@ class _Assembly:
 
     def _dequantise(self, step: Dequantise) -> None:
         if self._value is None and self._chain.dtype != "float32":  # the network's input is integers
-            self._quantise(
-                Quantise(name=step.name, label=step.label, output=step.output, grid=step.grid)
-            )
+            self._quantise(Quantise(name=step.name, label=step.label, output=step.output, grid=step.grid))
         value = self._integers(step)
         if value.real or not _same(step.grid, value.grid):
-            raise NetworkError(f"{step.label} must have the scale and zero point with which its input was quantised")
+            raise NetworkError(
+                f"{step.label} must have the scale and zero point with which its input was quantised"
+            )
         value.real = True
 
     def _clip(self, step: Step, low: int, high: int) -> None:
@@ -180,7 +186,9 @@ class _Assembly:
         if value.layer is None:
             raise NetworkError(f"{step.label} must not clip the input of the network")
         if isinstance(step, Clip) and value.real:
-            raise NetworkError(f"{step.label} must clip integers, between QuantizeLinear and DequantizeLinear")
+            raise NetworkError(
+                f"{step.label} must clip integers, between QuantizeLinear and DequantizeLinear"
+            )
         value.low, value.high = (min(max(limit, low), high) for limit in (value.low, value.high))
 
     def _close(self) -> None:
@@ -232,7 +240,9 @@ def _bias(dense: Dense, unit: np.ndarray) -> np.ndarray:
     if bias is None:
         return np.zeros(rows)
     values = bias.values.reshape(-1)
-    if values.dtype.kind in "iu" and (bias.grid is None or np.allclose(bias.grid.scale, unit, rtol=1e-6, atol=0)):
+    if values.dtype.kind in "iu" and (
+        bias.grid is None or np.allclose(bias.grid.scale, unit, rtol=1e-6, atol=0)
+    ):
         steps = bias.levels().astype(np.float64)
     else:
         steps = np.rint(bias.real().astype(np.float64) / unit)

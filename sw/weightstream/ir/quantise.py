@@ -219,7 +219,9 @@ def _quantise_weights(
     return np.clip(np.rint(weights / chosen[:, None]), bottom, top).astype(np.int32), chosen
 
 
-def _solve(layer: FloatDense, multiplier: np.ndarray, shift: np.ndarray, source: Tensor, target: Tensor) -> np.ndarray:
+def _solve(
+    layer: FloatDense, multiplier: np.ndarray, shift: np.ndarray, source: Tensor, target: Tensor
+) -> np.ndarray:
     """Return the weight scales of multipliers, or of the next larger ones that have a weight scale."""
     multiplier = np.maximum(multiplier, 1)
     for _ in range(64):

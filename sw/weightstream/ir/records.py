@@ -63,7 +63,7 @@ def pack_records(activation: Activation) -> bytes:
     """Return the records of all rows."""
     head = _head(activation)
     if isinstance(activation, Requantise):
-        columns = np.stack([activation.bias, activation.multiplier, activation.shift], axis=1, dtype=np.int64)
+        columns = np.stack([activation.bias, activation.multiplier, activation.shift], axis=1).astype(np.int64)
     else:
         columns = activation.values.astype(np.int64)
     columns = columns - np.array([field.base for field in head.fields], np.int64).reshape(1, -1)
