@@ -102,7 +102,11 @@ def bench_bound() -> None:
         "allowed",
     )
     cases = [((256, 256), ws.Layout(1, 32)), ((512, 512), ws.Layout(1, 32)), ((300, 784), ws.Layout(1, 32))]
-    cases += [((2048, 1024), ws.Layout(1, 32)), ((1024, 1024), ws.Layout(32, 8)), ((2048, 2048), ws.Layout(32, 8))]
+    cases += [
+        ((2048, 1024), ws.Layout(1, 32)),
+        ((1024, 1024), ws.Layout(32, 8)),
+        ((2048, 2048), ws.Layout(32, 8)),
+    ]
     for kind in ("int4", "ternary", "int8"):
         for shape, layout in cases:
             weights = independent(kind, shape)
@@ -126,7 +130,7 @@ def network_file(layers: list[np.ndarray]) -> bytes:
     nodes = []
     for i, weights in enumerate(layers):
         coded, order = code_matrix(weights, check_weights(weights), free_rows=i + 1 < len(layers))
-        nodes.append(Matrix(name="", coded=coded))
+        nodes.append(Matrix(name=str(i), coded=coded))
         if i + 1 < len(layers):
             layers[i + 1] = layers[i + 1][:, order]
     return write_network(Network(tensors=(), nodes=tuple(nodes), inputs=(), outputs=()))
@@ -137,10 +141,18 @@ def bench_basu_varshney() -> None:
     default = Path(__file__).resolve().parents[2] / "shared" / "data" / "basu_varshney"
     folder = Path(os.environ.get("WEIGHTSTREAM_BASU_VARSHNEY", default))
     if not folder.is_dir():
-        console.print("Basu-Varshney networks: skipped; set WEIGHTSTREAM_BASU_VARSHNEY to the folder of their .npz")
+        console.print(
+            "Basu-Varshney networks: skipped; set WEIGHTSTREAM_BASU_VARSHNEY to the folder of their .npz"
+        )
         return
     rows = table(
-        "Basu and Varshney's networks: one file each", "network", "file bits", "tree coder", "xz -9e", "vs tree", "vs xz"
+        "Basu and Varshney's networks: one file each",
+        "network",
+        "file bits",
+        "tree coder",
+        "xz -9e",
+        "vs tree",
+        "vs xz",
     )
     gains = []
     for name, tree in TREE_CODER.items():
@@ -203,7 +215,9 @@ def constriction_time(weights: np.ndarray) -> float:
     encoder = constriction.stream.queue.RangeEncoder()
     encoder.encode(symbols, model)
     compressed = encoder.get_compressed()
-    return best_time(lambda: constriction.stream.queue.RangeDecoder(compressed).decode(model, symbols.size), 5)
+    return best_time(
+        lambda: constriction.stream.queue.RangeDecoder(compressed).decode(model, symbols.size), 5
+    )
 
 
 def dependent(shape: tuple[int, int]) -> np.ndarray:
@@ -228,7 +242,13 @@ def coded_of(blob: bytes) -> CodedMatrix:
 def bench_decode() -> None:
     """`decode_matrix` against constriction, and numpy alone."""
     rows = table(
-        "decode_matrix, one core, whole call", "weights", "layout", "tables", "M weights/s", "constriction", "ratio"
+        "decode_matrix, one core, whole call",
+        "weights",
+        "layout",
+        "tables",
+        "M weights/s",
+        "constriction",
+        "ratio",
     )
     shape = (2048, 2048)
     cases = [("int4 Laplace", independent("int4", shape), ws.Layout(1, 32))]
@@ -258,21 +278,31 @@ def bench_decode() -> None:
         "    print(f'numpy alone, {layout}, 256 streams: {w.size / best / 1e6:.1f} M symbols/s')\n"
     )
     environment = {**os.environ, "WEIGHTSTREAM_CODEC": "numpy"}
-    console.print(subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True).stdout)
+    console.print(
+        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True).stdout
+    )
 
 
 def bench_encode() -> None:
     """Encoding with context search."""
     weights = independent("int4", (2500, 4000))
     seconds = best_time(lambda: ws.encode_matrix(weights, layout=ws.Layout(1, 32)), 3)
-    console.print(f"encode, 10 M int4 weights, context search included: {weights.size / seconds / 1e6:.0f} M weights/s")
+    console.print(
+        f"encode, 10 M int4 weights, context search included: {weights.size / seconds / 1e6:.0f} M weights/s"
+    )
 
 
 def bench_inference() -> None:
     """Products from the stream, and LeNet end to end."""
     rng = np.random.default_rng(3)
     weights = laplace(rng, (4096, 4096), 0.95)
-    rows = table("Inference from the stream, 4096 x 4096 int4, one core", "batch", "layout", "M weights/s", "M products/s")
+    rows = table(
+        "Inference from the stream, 4096 x 4096 int4, one core",
+        "batch",
+        "layout",
+        "M weights/s",
+        "M products/s",
+    )
     for layout in (ws.Layout(1, 32), ws.Layout(1, 64), ws.Layout(32, 8)):
         blob, order = ws.encode_matrix(weights, layout=layout)
         coded = coded_of(blob)
@@ -319,7 +349,9 @@ def bench_memory() -> None:
         path.write_bytes(ws.encode_matrix(weights, layout=ws.Layout(1, 32))[0])
         for codec in ("numba", "numpy"):
             environment = {**os.environ, "BLOB": str(path), "WEIGHTSTREAM_CODEC": codec}
-            done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+            done = subprocess.run(
+                [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+            )
             console.print(f"8192 x 8192 int4, batch 1, {codec}: {done.stdout.strip() or done.stderr[-400:]}")
 
 

@@ -13,6 +13,7 @@ import tempfile
 
 import nncodec.tensor
 import numpy as np
+
 from real_networks import h0_bits, load_networks
 
 MEASURED = {  # nncodec 2.1.3

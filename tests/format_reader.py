@@ -443,13 +443,14 @@ def decode_matrix(m):
     codewords = {}
     for words, tiles in zip(m.words, lanes, strict=True):
         decode_lane(m, words, tiles, keys, codewords)
-    order = [(tap * m.channels + c, c * taps + tap) for c in range(m.channels) for tap in range(taps)]
-    weights = []
+    weights, order = [], range(m.columns)
+    if m.taps_first and m.rows:
+        order = [tap * m.channels + c for c in range(m.channels) for tap in range(taps)]
     for row in range(m.rows):
         symbols = [s for part in range(m.parts) for s in codewords[row, part]]
         groups = [symbols[at : at + len(passes)] for at in range(0, len(symbols), len(passes))]
         coded = [sum(m.palette[p][group[p]][i] for p in passes) for group in groups for i in range(m.group)]
-        weights.append([coded[x[0] if m.taps_first else x[1]] for x in order])
+        weights.append([coded[x] for x in order])
     kept = ("rows", "columns", "kernel", "four_axes", "taps_first", "free_rows", "layout", "parts")
     return {name: getattr(m, name) for name in kept} | {"tables": len(m.cum), "weights": weights}
 
@@ -459,7 +460,8 @@ def decode_lane(m, words, tiles, keys, codewords):
     for _ in range(2):
         for number in sorted(tiles[0] if tiles else ()):
             slots[number].put(next(queue, 0))
-    for here, following in zip(tiles, [*tiles[1:], {}], strict=True):
+    for tile, here in enumerate(tiles):
+        following = tiles[tile + 1] if tile + 1 < len(tiles) else ()
         for number, (row, part) in here.items():
             slots[number].start(m.row_class[row], *(keys[row] if part == 0 else (0, 0)))
         active = [slots[number] for number in sorted(here)]

@@ -86,12 +86,12 @@ def dense(seed, name, source, target, activation, scale=30000, low=-7):
     )
 
 
-def requantise(seed, rows, **constants):
+def requantise(seed, rows, shift, **constants):
     """Return an activation with a bias, a multiplier and a shift for each row."""
     return Requantise(
-        bias=(bell(seed, rows) // 64).astype(np.int32),
+        bias=(bell(seed, rows) >> 36 - shift).astype(np.int32),
         multiplier=(1 << 23 | uniform(seed + 1, rows) << 6).astype(np.int32),
-        shift=(28 + uniform(seed + 2, rows) % 3).astype(np.uint8),
+        shift=(shift + uniform(seed + 2, rows) % 3).astype(np.uint8),
         **constants,
     )
 
@@ -103,11 +103,11 @@ def network():
     b = Tensor(name="b", shape=(16,), dtype="int8", scale=0.5)
     c = Tensor(name="logits", shape=(10,), dtype="int8", scale=0.25, zero_point=-3)
     p = Tensor(name="probabilities", shape=(10,), dtype="float32")
-    steps = np.sort(bell(7, 16, 3) // 32, axis=1).astype(np.int32)
+    steps = np.sort(bell(7, 16, 3) // 128, axis=1).astype(np.int32)
     nodes = (
-        dense(1, "first", x, a, requantise(2, 12, zero_point=0, low=0, high=255)),
+        dense(1, "first", x, a, requantise(2, 12, 28, zero_point=0, low=0, high=255)),
         dense(5, "steps", a, b, Thresholds(values=steps, base=1, step=-1), 60000, -1),
-        dense(9, "last", b, c, requantise(10, 10, zero_point=-3, low=-128, high=127, half_even=False)),
+        dense(9, "last", b, c, requantise(10, 10, 22, zero_point=-3, low=-128, high=127, half_even=False)),
         Softmax(name="softmax", input="logits", output="probabilities"),
     )
     return Network(tensors=(x, a, b, c, p), nodes=nodes, inputs=("x",), outputs=("probabilities",))

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import zstandard
-from data import HERE, load_calibration, load_excerpt, load_mnist, to_input
 from rich.console import Console
 from rich.table import Table
 
 import weightstream as ws
+from data import HERE, load_calibration, load_excerpt, load_mnist, to_input
 from weightstream.golden.network import run as run_golden
 from weightstream.ir.network import Linear, Network
 from weightstream.ir.onnx_import import import_onnx
@@ -69,11 +69,17 @@ def show(title: str, path: Path, bits: int | None, x: np.ndarray, labels: np.nda
 
     accuracies = Table(title=title, title_justify="left", show_header=False)
     accuracies.add_row("accuracy of the ONNX file (onnxruntime)", f"{float_accuracy(path, x, labels):.2%}")
-    accuracies.add_row("accuracy of the quantised network", f"{(expected.argmax(axis=1) == labels).mean():.2%}")
+    accuracies.add_row(
+        "accuracy of the quantised network", f"{(expected.argmax(axis=1) == labels).mean():.2%}"
+    )
     accuracies.add_row("accuracy from the stream", f"{(raw.argmax(axis=1) == labels).mean():.2%}")
-    accuracies.add_row("outputs equal to the quantised network's", f"{len(x):,} of {len(x):,} images, bit for bit")
+    accuracies.add_row(
+        "outputs equal to the quantised network's", f"{len(x):,} of {len(x):,} images, bit for bit"
+    )
     accuracies.add_row("compressed in", f"{seconds:.2f} s")
-    accuracies.add_row("images a second, from the stream", f"{rate:,.0f} in batches; {single:,.0f} one by one")
+    accuracies.add_row(
+        "images a second, from the stream", f"{rate:,.0f} in batches; {single:,.0f} one by one"
+    )
     console.print(accuracies)
     console.print(sizes(quantised, model, path))
 
@@ -106,14 +112,18 @@ def sizes(quantised: Network, model: ws.Model, path: Path) -> Table:
     hidden = weights[:-1]
     saved = sum(len(ws.encode_matrix(w, free_rows=False)[0]) - len(ws.encode_matrix(w)[0]) for w in hidden)
     rows_free = sum(len(w) for w in hidden)
-    table.caption = f"canonical order of {rows_free} hidden units: saves {saved} bytes of at most {permutations / 8:,.0f}"
+    table.caption = (
+        f"canonical order of {rows_free} hidden units: saves {saved} bytes of at most {permutations / 8:,.0f}"
+    )
     return table
 
 
 def main() -> None:
     """Show both networks."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="all 10,000 test images (fetched), not the excerpt")
+    parser.add_argument(
+        "--full", action="store_true", help="all 10,000 test images (fetched), not the excerpt"
+    )
     if parser.parse_args().full:
         _, _, images, labels = load_mnist()
     else:

@@ -11,10 +11,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from data import to_input
 from onnx import TensorProto, helper
 from torch import nn
 from torch.nn import functional
+
+from data import to_input
 
 SIZES = (784, 300, 100, 10)
 """Widths of LeNet-300-100, from the input to the logits."""
@@ -112,9 +113,7 @@ def train(
     return model.eval()
 
 
-def save_onnx(
-    path: Path, nodes: Sequence[onnx.NodeProto], initializers: dict[str, np.ndarray]
-) -> None:
+def save_onnx(path: Path, nodes: Sequence[onnx.NodeProto], initializers: dict[str, np.ndarray]) -> None:
     """Write a checked ONNX file that maps ``image`` (N, 784) to ``logits`` (N, 10).
 
     Parameters

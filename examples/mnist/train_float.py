@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from data import HERE, load_mnist
-from model import SIZES, accuracy, parse_args, save_onnx, train
 from onnx import helper
 from torch import nn
+
+from data import HERE, load_mnist
+from model import SIZES, accuracy, parse_args, save_onnx, train
 
 
 def build() -> nn.Sequential:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from data import HERE, load_mnist
-from model import SIZES, accuracy, parse_args, save_onnx, train
 from onnx import helper
 from torch import nn
 from torch.nn import functional
+
+from data import HERE, load_mnist
+from model import SIZES, accuracy, parse_args, save_onnx, train
 
 THRESHOLD = 1.6
 """Zeroing threshold, in mean magnitudes of a row. TWN's 0.7 leaves fewer zeros."""
@@ -88,9 +89,7 @@ def export(model: nn.Module, path: Path) -> None:
     nodes = []
     constants: dict[str, np.ndarray] = {}
 
-    def dequantize(
-        name: str, codes: str, scale: np.ndarray, zero_point: np.ndarray, **axis: int
-    ) -> None:
+    def dequantize(name: str, codes: str, scale: np.ndarray, zero_point: np.ndarray, **axis: int) -> None:
         constants[f"{name}.scale"], constants[f"{name}.zero_point"] = scale, zero_point
         inputs = [codes, f"{name}.scale", f"{name}.zero_point"]
         nodes.append(helper.make_node("DequantizeLinear", inputs, [name], f"{name}.dq", **axis))

@@ -46,6 +46,9 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file; an existing one is replaced at once, or not at all."""
         path = Path(path)
+        if path.exists() and not path.is_file():
+            path.write_bytes(self._data)  # a device or a pipe is written to, not replaced
+            return
         partial = path.with_name(path.name + ".partial")
         partial.write_bytes(self._data)
         partial.replace(path)

@@ -51,13 +51,16 @@ class Arrangement:
 
     def join(self, codewords: np.ndarray) -> np.ndarray:
         """Undo `split`: (rows * parts, symbols of a part) to (rows, symbols)."""
-        return codewords.reshape(self.plan.rows, -1)[:, : self.plan.symbols]
+        plan = self.plan
+        return codewords.reshape(plan.rows, plan.sharing.parts * plan.part_symbols)[:, : plan.symbols]
 
 
 def lane_words(lanes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return one array that holds all lanes, and where each begins and ends in it."""
     base = lanes[0].base if lanes else None
-    if not (isinstance(base, np.ndarray) and all(lane.base is base for lane in lanes) and base.dtype == np.uint16):
+    if not (
+        isinstance(base, np.ndarray) and all(lane.base is base for lane in lanes) and base.dtype == np.uint16
+    ):
         base = np.concatenate(lanes) if len(lanes) > 1 else lanes[0]
         ends = np.cumsum([len(lane) for lane in lanes])
         return base, np.concatenate([[0], ends[:-1]]), ends

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import TargetError
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -35,11 +37,15 @@ def backend() -> Backend:
     """
     wanted = os.environ.get("WEIGHTSTREAM_CODEC", "")
     if wanted not in ("", "numpy", "numba"):
-        raise ValueError(f"WEIGHTSTREAM_CODEC must be 'numpy' or 'numba', not {wanted!r}")
+        raise TargetError(f"WEIGHTSTREAM_CODEC must be 'numpy' or 'numba', not {wanted!r}")
     if wanted == "numpy" or (not wanted and importlib.util.find_spec("numba") is None):
         from . import decode_numpy, encode_numpy, keys
 
-        return Backend(encode_numpy.Codewords, decode_numpy.Decoder, keys.decode_keys, encode_numpy.count_bytes)
+        return Backend(
+            encode_numpy.Codewords, decode_numpy.Decoder, keys.decode_keys, encode_numpy.count_bytes
+        )
     from . import decode_numba, encode_numba
 
-    return Backend(encode_numba.Codewords, decode_numba.Decoder, decode_numba.decode_keys, encode_numba.count_bytes)
+    return Backend(
+        encode_numba.Codewords, decode_numba.Decoder, decode_numba.decode_keys, encode_numba.count_bytes
+    )

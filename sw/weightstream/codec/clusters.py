@@ -57,7 +57,9 @@ def label_sums(histograms: np.ndarray, labels: np.ndarray, count: int) -> np.nda
     return result
 
 
-def _lloyd(histograms: np.ndarray, sums: np.ndarray, rounds: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _lloyd(
+    histograms: np.ndarray, sums: np.ndarray, rounds: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Assign histograms to the law that codes them best, again and again; return labels, sums, bits of each."""
     labels = None
     for _ in range(rounds):

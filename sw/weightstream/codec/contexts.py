@@ -11,9 +11,9 @@ import numpy as np
 
 from ..errors import FormatError
 from ..spec.coder import (
+    MAX_COLUMN_BITS,
     MAX_CONTEXT_BITS,
     MAX_DISTANCE,
-    MAX_COLUMN_BITS,
     MAX_NEIGHBOUR_BITS,
     MAX_ROW_BITS,
     MAX_TABLES,
@@ -57,7 +57,9 @@ class ContextModel:
         if self.tables.shape != self.classes:
             raise ValueError(f"tables must have the shape {self.classes}, not {self.tables.shape}")
         if self.context_bits > MAX_CONTEXT_BITS:
-            raise FormatError(f"contexts take {self.context_bits} bits; at most {MAX_CONTEXT_BITS} are possible")
+            raise FormatError(
+                f"contexts take {self.context_bits} bits; at most {MAX_CONTEXT_BITS} are possible"
+            )
 
     @property
     def classes(self) -> tuple[int, int, int, int]:
@@ -104,7 +106,9 @@ class ContextModel:
         ndarray of uint8, shape (codewords, symbols)
         """
         _, columns, previous, back = self.classes
-        index = row_class.astype(np.uint16)[:, None] * np.uint16(columns) + self.column_classes(symbols.shape[1])
+        index = row_class.astype(np.uint16)[:, None] * np.uint16(columns) + self.column_classes(
+            symbols.shape[1]
+        )
         index *= np.uint16(previous)
         index[:, 1:] += self.previous[symbols[:, :-1]]
         index *= np.uint16(back)

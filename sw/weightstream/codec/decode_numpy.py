@@ -103,7 +103,10 @@ class Decoder:
         classes = contexts.column_classes(start + len(block))[start:]
         numbers = contexts.tables[0, :, 0, 0]
         # Thresholds by slot too: a look-up by symbol would first have to widen the symbols.
-        bounds = {t: (self._cum[t][self._symbols[t]], self._cum[t][1:][self._symbols[t]]) for t in set(numbers.tolist())}
+        bounds = {
+            t: (self._cum[t][self._symbols[t]], self._cum[t][1:][self._symbols[t]])
+            for t in set(numbers.tolist())
+        }
         for out, table in zip(block, numbers[classes].tolist(), strict=True):
             slots = run.slots()
             self._symbols[table].take(slots, out=out, mode="clip")

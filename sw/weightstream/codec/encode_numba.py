@@ -11,6 +11,7 @@ _U = np.uint64
 _RANGE_START = 1 << WINDOW_BITS
 _jit = njit(nogil=True, error_model="numpy", cache=True)
 
+
 @_jit
 def _forward(symbols, tables, shared, cum, digits, digit_count, rest, rest_bits, length, shift):
     """Run the range of each codeword; collect what its symbols add, as digits of 32 bits and a rest."""

@@ -121,7 +121,9 @@ def _chain(
         last = following[: len(rows)] < 0
         # The last codeword of a stream ends in 15 zeros, which need not be stored.
         end = 1 + length[rows]
-        value = np.where(last, -_bits_at(digits, rows, end, WINDOW_BITS) & (_RANGE_START - 1), following[: len(rows)])
+        value = np.where(
+            last, -_bits_at(digits, rows, end, WINDOW_BITS) & (_RANGE_START - 1), following[: len(rows)]
+        )
         value <<= 2 * WORD_BITS - WINDOW_BITS - (end & 15)
         index = end >> 4
         digits[rows, index + 1] += value & 0xFFFF
@@ -176,7 +178,9 @@ def _deal(
     for lane in range(plan.lanes):
         streams = range(lane * plan.slots, (lane + 1) * plan.slots)
         taken = [s for s in streams if arrangement.position[s] < shift.shape[1]]
-        events = [(slot, -START_WORDS + round_) for round_ in range(START_WORDS) for slot in range(len(taken))]
+        events = [
+            (slot, -START_WORDS + round_) for round_ in range(START_WORDS) for slot in range(len(taken))
+        ]
         slots = [np.array([slot for slot, _ in events], np.int64)]
         times = [np.array([time for _, time in events], np.int64)]
         for slot, stream in enumerate(taken):

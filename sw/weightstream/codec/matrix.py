@@ -1,12 +1,11 @@
 """Code one integer matrix: palette, contexts, canonical order, streams; and decode it again."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
-from ..errors import FormatError, MatrixError
+from ..errors import MatrixError
 from ..spec.coder import MAX_KEY_BITS, SYMBOLS
 from ..spec.container import MAX_COLUMNS, MAX_ROWS
 from ..spec.layout import Layout, Sharing, StreamPlan
@@ -202,7 +201,9 @@ def check_weights(weights: np.ndarray) -> Geometry:
     if weights.dtype.kind not in "iu":
         raise MatrixError(f"weights must be integers, not {weights.dtype}: quantise them first")
     if weights.ndim not in (2, 4):
-        raise MatrixError(f"weights must be (rows, columns) or (out, in, kh, kw), not of shape {weights.shape}")
+        raise MatrixError(
+            f"weights must be (rows, columns) or (out, in, kh, kw), not of shape {weights.shape}"
+        )
     if weights.size and (int(weights.min()) < -128 or int(weights.max()) > 127):
         raise MatrixError(
             f"weights must be in [-128, 127], not in [{int(weights.min())}, {int(weights.max())}]"
@@ -212,7 +213,9 @@ def check_weights(weights: np.ndarray) -> Geometry:
         rows=weights.shape[0], channels=weights.shape[1], kernel=kernel, four_axes=weights.ndim == 4
     )
     if geometry.rows > MAX_ROWS or geometry.columns > MAX_COLUMNS:
-        raise MatrixError(f"at most {MAX_ROWS} rows and {MAX_COLUMNS} columns can be coded, not {weights.shape}")
+        raise MatrixError(
+            f"at most {MAX_ROWS} rows and {MAX_COLUMNS} columns can be coded, not {weights.shape}"
+        )
     return geometry
 
 

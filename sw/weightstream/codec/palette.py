@@ -12,7 +12,6 @@ from ..errors import FormatError, MatrixError
 from ..spec.coder import MAX_GROUP, MAX_PASSES, SYMBOLS
 from .backend import backend
 
-
 #: Marks a weight that no symbol stands for.
 UNMATCHED = 255
 
@@ -35,7 +34,9 @@ class Palette:
     def __post_init__(self):
         passes, symbols, group = self.values.shape
         if not (1 <= passes <= MAX_PASSES and symbols == SYMBOLS and 1 <= group <= MAX_GROUP):
-            raise FormatError(f"a palette must be (1..{MAX_PASSES}, 16, 1..{MAX_GROUP}), not {self.values.shape}")
+            raise FormatError(
+                f"a palette must be (1..{MAX_PASSES}, 16, 1..{MAX_GROUP}), not {self.values.shape}"
+            )
         if not 0 <= self.first < SYMBOLS:
             raise FormatError(f"the first symbol must be in [0, 15], not {self.first}")
 
@@ -184,7 +185,9 @@ def to_symbols(weights: np.ndarray, palette: Palette) -> np.ndarray:
     high = np.full(256, UNMATCHED, np.uint8)
     low = np.zeros(256, np.uint8)
     for symbol in range(palette.first, SYMBOLS):
-        for offset, level in enumerate(int(palette.values[0, symbol, 0]) + palette.values[1, :, 0].astype(int)):
+        for offset, level in enumerate(
+            int(palette.values[0, symbol, 0]) + palette.values[1, :, 0].astype(int)
+        ):
             if level <= 127:
                 high[level & 255] = symbol
                 low[level & 255] = offset

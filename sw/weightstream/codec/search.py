@@ -12,7 +12,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..spec.coder import MAX_COLUMN_BITS, MAX_CONTEXT_BITS, MAX_DISTANCE, MAX_TABLES, SYMBOLS
-from .clusters import agglomerate, cluster_contexts, cluster_histograms, entropy_bits, label_sums, law_bits, log2_permutations, product
+from .clusters import (
+    agglomerate,
+    cluster_contexts,
+    cluster_histograms,
+    entropy_bits,
+    label_sums,
+    law_bits,
+    log2_permutations,
+    product,
+)
 from .contexts import ContextModel
 from .palette import Palette
 
@@ -41,7 +50,9 @@ class _Inputs:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Classes of each input."""
-        return tuple(int(x.max(initial=0)) + 1 for x in (self.row_class, self.columns, self.previous, self.back))
+        return tuple(
+            int(x.max(initial=0)) + 1 for x in (self.row_class, self.columns, self.previous, self.back)
+        )
 
     @property
     def context_bits(self) -> int:
@@ -189,7 +200,9 @@ class _Search:
         bits = self._context_bits(best).reshape(rows, -1)
         joint = self._joint(replace(best.inputs, row_class=np.zeros(len(self._kept), np.uint8)), "rows")
         share = np.bincount(best.inputs.row_class, minlength=rows) / len(self._kept)
-        cost = product(joint.reshape(len(self._kept), -1).astype(np.float64), bits) - np.log2(np.maximum(share, 1e-3))
+        cost = product(joint.reshape(len(self._kept), -1).astype(np.float64), bits) - np.log2(
+            np.maximum(share, 1e-3)
+        )
         return np.argmin(cost, axis=1).astype(np.uint8)
 
     def _reassign_columns(self, best: _Found) -> np.ndarray:
@@ -201,7 +214,9 @@ class _Search:
         every = np.arange(groups * passes, dtype=np.int64)
         joint = self._joint(replace(best.inputs, columns=every)).reshape(groups, passes, -1)
         share = np.bincount(best.inputs.columns[::passes] // passes, minlength=classes) / groups
-        cost = product(joint.reshape(groups, -1).astype(np.float64), bits.reshape(classes, -1)) - np.log2(np.maximum(share, 1e-3))
+        cost = product(joint.reshape(groups, -1).astype(np.float64), bits.reshape(classes, -1)) - np.log2(
+            np.maximum(share, 1e-3)
+        )
         picked = np.argmin(cost, axis=1)
         return (picked[:, None] * passes + np.arange(passes)).reshape(-1).astype(np.uint8)
 
@@ -282,7 +297,13 @@ class _Search:
         joint = np.bincount(pair, minlength=SYMBOLS * SYMBOLS).reshape(SYMBOLS, SYMBOLS)
         # What the neighbour tells at most, and what telling it costs at least: independent symbols end here.
         told = entropy_bits(joint.sum(axis=0)) - entropy_bits(joint).sum()
-        if told > 0.72 * (np.count_nonzero(joint.sum(axis=1)) - 1) * (np.count_nonzero(joint.sum(axis=0)) - 1) * 1.15:
+        if (
+            told
+            > 0.72
+            * (np.count_nonzero(joint.sum(axis=1)) - 1)
+            * (np.count_nonzero(joint.sum(axis=0)) - 1)
+            * 1.15
+        ):
             yield from agglomerate(joint, _NEIGHBOUR_CLASSES)
 
     # ---- costs ----

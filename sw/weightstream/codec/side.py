@@ -138,9 +138,7 @@ def _code_explicit(coder: _Coder, palette: Palette | None) -> Palette:
     return Palette(values, first)
 
 
-def _code_rows(
-    coder: _Coder, own: np.ndarray | None, rows: int, classes: int, free_rows: bool
-) -> np.ndarray:
+def _code_rows(coder: _Coder, own: np.ndarray | None, rows: int, classes: int, free_rows: bool) -> np.ndarray:
     """Code the classes of rows: how many of each if rows are sorted by class, else one by one."""
     if classes == 1:
         return np.zeros(rows, np.uint8)
@@ -151,7 +149,9 @@ def _code_rows(
             counts.append(coder.number("rows", count))
         counts.append(rows - sum(counts))
         if counts[-1] < 0:
-            raise FormatError(f"the row classes have {sum(counts[:-1])} of {rows} rows: the section is corrupt")
+            raise FormatError(
+                f"the row classes have {sum(counts[:-1])} of {rows} rows: the section is corrupt"
+            )
         return np.repeat(np.arange(classes, dtype=np.uint8), counts)
     values = own.tolist() if own is not None else [0] * rows
     ids: list[int] = []

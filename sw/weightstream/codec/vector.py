@@ -276,7 +276,9 @@ def multiply_add(_context, columns, pitch, pairs, inputs, sums):
         even = x.load(column, 0, _V8, align=1)
         second = builder.add(column, pitch)
         odd = x.load(second, 0, _V8, align=1)
-        mixed = builder.shuffle_vector(even, odd, numbers([i + h * WIDTH for i in range(WIDTH) for h in (0, 1)]))
+        mixed = builder.shuffle_vector(
+            even, odd, numbers([i + h * WIDTH for i in range(WIDTH) for h in (0, 1)])
+        )
         weights = builder.sext(builder.sext(mixed, both16), both32)
         pair = x.splat(x.load(entry, 0, _I(32)), _V32)
         products = builder.mul(weights, builder.sext(builder.bitcast(pair, both16), both32))

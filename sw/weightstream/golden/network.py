@@ -24,7 +24,7 @@ def run(
     x : ndarray, shape (batch, *input shape)
         Raw integers; or floats, which are quantised first.
     decode : callable, optional
-        Returns the weights of a coded matrix in coded order; called for the layers that hold no plain weights.
+        Returns the weights of a coded matrix in coded order; called for layers that hold no plain weights.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """Dense layers from real scales: multipliers, folded biases, and no sum that could overflow.
 
-The effective scale of a row, ``input scale * weight scale / output scale``, is a float32, rounded as onnxruntime
-rounds it. Its mantissa is the multiplier. So the integers are those of onnxruntime, but where the float32 product of
-sum and scale is rounded onto a half.
+The effective scale of a row, ``input scale * weight scale / output scale``, is a float32, rounded as
+onnxruntime rounds it. Its mantissa is the multiplier. So the integers are those of onnxruntime, but where
+float32 rounds the product of a sum and the scale onto a half.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ def effective_scale(input_scale: float, weight_scale: np.ndarray, output_scale: 
 def to_multiplier(scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the effective scales of a layer as ``multiplier / 2**shift``.
 
-    Multipliers have as many bits as the longest one needs, the same for all rows: so they take little room in a file.
+    Multipliers have as many bits as the longest one needs, the same for all rows: so they differ by few bits.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def find_weight_scale(
     Returns
     -------
     ndarray of float32, shape (rows,)
-        NaN where float32 rounding steps over that value: never if it came from a weight scale, and for less than
-        half of the multipliers else.
+        NaN where float32 rounding steps over that value: never if it came from a weight scale, else for less
+        than half of the multipliers.
     """
     target = np.ldexp(multiplier.astype(np.float64), -shift.astype(np.int64))
     near = target * np.float64(np.float32(output_scale)) / np.float64(np.float32(input_scale))

@@ -58,7 +58,9 @@ class FieldReader:
             if not byte & 0x80:
                 break
         else:
-            raise FormatError(f"{what} is a number of more than {_MAX_NUMBER_BYTES} bytes: the file is corrupt")
+            raise FormatError(
+                f"{what} is a number of more than {_MAX_NUMBER_BYTES} bytes: the file is corrupt"
+            )
         if not least <= value <= limit:
             raise FormatError(f"{what} must be in [{least}, {limit}], not {value}: the file is corrupt")
         return value
@@ -86,4 +88,6 @@ class FieldReader:
     def finish(self) -> None:
         """Check that nothing is left over."""
         if self._at != len(self._data):
-            raise FormatError(f"the graph section ends after {self._at} of its {len(self._data)} bytes: it is corrupt")
+            raise FormatError(
+                f"the graph section ends after {self._at} of its {len(self._data)} bytes: it is corrupt"
+            )

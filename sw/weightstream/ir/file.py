@@ -168,7 +168,12 @@ def read_network(data: bytes) -> Network:
         activation = unpack_records(head, records, coded.geometry.rows)
         nodes.append(
             Linear(
-                name=name, input=source, output=target, geometry=coded.geometry, activation=activation, coded=coded
+                name=name,
+                input=source,
+                output=target,
+                geometry=coded.geometry,
+                activation=activation,
+                coded=coded,
             )
         )
     graph.finish()
@@ -191,7 +196,9 @@ def _open(data: bytes) -> tuple[FieldReader, int]:
     if version != VERSION:
         raise VersionError(f"the file is of version {version}; this program reads version {VERSION}")
     if length != len(data):
-        raise FormatError(f"the file has {len(data)} bytes; its header says {length}: it is truncated or corrupt")
+        raise FormatError(
+            f"the file has {len(data)} bytes; its header says {length}: it is truncated or corrupt"
+        )
     view = memoryview(data)
     if zero or zlib.crc32(view[CRC_END:], zlib.crc32(view[:CRC_OFFSET])) != crc:
         raise FormatError("the file is corrupt: its CRC does not fit")
@@ -210,7 +217,9 @@ class _Budget:
 
     def take(self, count: int) -> bytes:
         if count > len(self.data) - self.at:
-            raise FormatError(f"a section of {count} bytes is longer than the rest of the file: it is corrupt")
+            raise FormatError(
+                f"a section of {count} bytes is longer than the rest of the file: it is corrupt"
+            )
         self.at += count
         return self.data[self.at - count : self.at]
 
@@ -229,7 +238,9 @@ class _Budget:
     def claim(self, rows: int, columns: int) -> None:
         self.weights += (rows + 1) * (columns + 1)
         if self.weights > weight_limit(len(self.data)):
-            raise FormatError(f"a file of {len(self.data)} bytes cannot hold {self.weights} weights: it is corrupt")
+            raise FormatError(
+                f"a file of {len(self.data)} bytes cannot hold {self.weights} weights: it is corrupt"
+            )
 
     def finish(self) -> None:
         rest = len(self.data) - self.at
@@ -284,7 +295,9 @@ def _read_matrix(graph: FieldReader, budget: _Budget) -> CodedMatrix:
         four_axes=bool(flags & FLAG_FOUR_AXES),
     )
     if geometry.columns > MAX_COLUMNS:
-        raise FormatError(f"a matrix of {geometry.columns} columns has more than {MAX_COLUMNS}: the file is corrupt")
+        raise FormatError(
+            f"a matrix of {geometry.columns} columns has more than {MAX_COLUMNS}: the file is corrupt"
+        )
     budget.claim(rows, geometry.columns)
     free_rows = bool(flags & FLAG_FREE_ROWS)
     layout = Layout(graph.number("lanes", MAX_LANES, 1), graph.number("slots", MAX_SLOTS, 1))

@@ -50,7 +50,9 @@ class Tensor:
         if not (np.isfinite(self.scale) and self.scale > 0):
             raise NetworkError(f"tensor {self.name!r} must have a positive scale, not {self.scale}")
         if self.dtype != "float32" and not self.low <= self.zero_point <= self.high:
-            raise NetworkError(f"tensor {self.name!r} has the zero point {self.zero_point}, beyond {self.dtype}")
+            raise NetworkError(
+                f"tensor {self.name!r} has the zero point {self.zero_point}, beyond {self.dtype}"
+            )
 
     @property
     def low(self) -> int:
@@ -223,6 +225,8 @@ class Network:
         names = [tensor.name for tensor in self.tensors]
         if len(set(names)) != len(names):
             raise NetworkError("two tensors have the same name")
+        if len({node.name for node in self.nodes}) != len(self.nodes):
+            raise NetworkError("two nodes have the same name")
         known = set(self.inputs)
         for node in self.nodes:
             if isinstance(node, Matrix):

@@ -1,7 +1,7 @@
 """An ONNX graph as a chain of steps, each of one input: what quantised and float networks have in common.
 
-Operators that come in several forms are taken apart (QGemm is DequantizeLinear, Gemm, QuantizeLinear), and those
-that move no value (Flatten, Dropout) leave no step.
+Operators that come in several forms are taken apart (QGemm is DequantizeLinear, Gemm, QuantizeLinear), and
+those that change no value (Flatten, Dropout) leave no step.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ def read_chain(model: onnx.ModelProto) -> Chain:
             reader.read(node)
         else:
             raise NetworkError(
-                f"{describe(node)} reads {', '.join(map(repr, computed))} where a chain has {reader.current!r}: "
-                "branches and operators of two inputs are not supported"
+                f"{describe(node)} reads {', '.join(map(repr, computed))} where a chain has "
+                f"{reader.current!r}: branches and operators of two inputs are not supported"
             )
     output = graph.output[0].name
     if output != reader.current:
@@ -182,16 +182,15 @@ class _Reader:
     def _dense(
         self, node: onnx.NodeProto, weights: Constant, rows_first: bool, bias: Constant | None
     ) -> None:
-        """Append a dense layer; weights of shape (rows, columns), or (columns, rows) unless `rows_first`."""
+        """Append a dense layer; its weights are (rows, columns), or (columns, rows) if not `rows_first`."""
         if weights.values.ndim != 2 or not weights.values.size:
             raise NetworkError(f"{describe(node)} must have weights of two axes, not {weights.values.shape}")
         if not rows_first:
             weights = weights.transpose()
         rows, columns = weights.values.shape
         if self.shape != (columns,):
-            raise NetworkError(
-                f"{describe(node)} must read (batch, {columns}), not (batch, {', '.join(map(str, self.shape))})"
-            )
+            shape = ", ".join(map(str, self.shape))
+            raise NetworkError(f"{describe(node)} must read (batch, {columns}), not (batch, {shape})")
         grid = weights.grid
         if grid is not None and len(grid.scale) > 1 and (grid.axis != 0 or len(grid.scale) != rows):
             raise NetworkError(
@@ -240,10 +239,8 @@ class _Reader:
         self._append(Relu, node)
 
     def _clip(self, node: onnx.NodeProto) -> None:
-        low, high = self.constants.integers(node, 1), self.constants.integers(node, 2)
-        if not low or not high or low > high:
-            raise NetworkError(f"{describe(node)} must have two integer limits in order")
-        self._append(Clip, node, low=low[0], high=high[0])
+        low, high = self.constants.limits(node)
+        self._append(Clip, node, low=low, high=high)
 
     def _quantise(self, node: onnx.NodeProto) -> None:
         require(node, block_size=0, output_dtype=0)
@@ -273,8 +270,9 @@ class _Reader:
         self.shape = (prod(self.shape),)
 
     def _reshape(self, node: onnx.NodeProto) -> None:
-        require(node, allowzero=0)
-        asked = self.constants.integers(node, 1) or []
+        asked = self.constants.integers(node, 1).reshape(-1).tolist()
+        if 0 in asked:  # an axis to be copied, not one without values
+            require(node, allowzero=0)
         size = prod(self.shape)
         axes = [
             self.shape[i - 1] if axis == 0 and 0 < i <= len(self.shape) else axis
@@ -286,7 +284,8 @@ class _Reader:
             rest = [size // others if axis == -1 else axis for axis in rest] if others > 0 else rest
         if batch not in ([0], [-1], [self.batch]) or not rest or min(rest) < 1 or prod(rest) != size:
             raise NetworkError(
-                f"{describe(node)} must keep the batch as first axis and {size} values behind it; its shape is {asked}"
+                f"{describe(node)} must keep the batch as first axis and {size} values behind it, "
+                f"not reshape to {asked}"
             )
         self.shape = tuple(rest)
 

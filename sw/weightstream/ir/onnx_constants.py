@@ -38,9 +38,9 @@ class Grid:
 
     def spread(self, values: np.ndarray, ndim: int) -> np.ndarray:
         """Return `scale` or `zero_point` so that it broadcasts against an array of `ndim` axes."""
-        return (
-            values if len(values) == 1 else values.reshape([-1 if i == self.axis else 1 for i in range(ndim)])
-        )
+        if len(values) == 1:
+            return values
+        return values.reshape([-1 if i == self.axis else 1 for i in range(ndim)])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,7 +49,7 @@ class Constant:
 
     Parameters
     ----------
-    values : ndarray
+    values : ndarray of float32, bool or an integer type
         Real values, or integers.
     grid : Grid or None
         What the integers stand for, once they were dequantised.
@@ -68,7 +68,8 @@ class Constant:
         """Return the real values, float32."""
         if self.grid is None:
             return self.values.astype(np.float32)
-        return self.levels().astype(np.float32) * self.grid.spread(self.grid.scale, self.values.ndim)
+        with np.errstate(over="ignore"):
+            return self.levels().astype(np.float32) * self.grid.spread(self.grid.scale, self.values.ndim)
 
     def transpose(self, axes: list[int] | None = None) -> Constant:
         """Return the constant with its axes in another order; by default in reverse."""
@@ -108,32 +109,37 @@ class Constants:
             raise NetworkError(f"{describe(node)} must have an input {index + 1}")
         return constant
 
-    def integers(self, node: onnx.NodeProto, index: int) -> list[int] | None:
-        """Return an input of a node that must hold integers, or None if it was left out."""
-        constant = self.input(node, index)
-        if constant is not None and constant.values.dtype.kind not in "iu":
+    def integers(self, node: onnx.NodeProto, index: int) -> np.ndarray:
+        """Return an input of a node that must be there and hold integers."""
+        constant = self.required(node, index)
+        if constant.values.dtype.kind not in "iu" or constant.grid is not None:
             raise NetworkError(f"{describe(node)} must have integers as input {index + 1}")
-        return None if constant is None else [int(value) for value in constant.values.reshape(-1)]
+        return constant.values
+
+    def limits(self, node: onnx.NodeProto) -> tuple[int, int]:
+        """Return the limits of a Clip of integers."""
+        low, high = self.integers(node, 1), self.integers(node, 2)
+        if low.size != 1 or high.size != 1 or low.item() > high.item():
+            raise NetworkError(f"{describe(node)} must have two limits in order")
+        return low.item(), high.item()
 
     def grid(self, node: onnx.NodeProto, first: int, *, axis: int = 0) -> Grid:
         """Return the grid that a node's inputs `first` (scale) and `first + 1` (zero point) say."""
-        scales = self.required(node, first).values.reshape(-1)
-        if scales.dtype.kind != "f" or not scales.size or not scales.min() > 0:
+        scale = self.required(node, first).values.reshape(-1)
+        if scale.dtype.kind != "f" or not scale.size or not scale.min() > 0:
             raise NetworkError(f"{describe(node)} must have positive scales")
         zero_point = self.input(node, first + 1)
         if zero_point is None:
-            return Grid(scale=scales.astype(np.float32), zero_point=np.zeros(1, np.int32), axis=axis)
+            return Grid(scale=scale, zero_point=np.zeros(1, np.int32), axis=axis)
         zeros = zero_point.values.reshape(-1)
         dtype = str(zeros.dtype)
         if dtype not in ("int8", "uint8") and (dtype != "int32" or zeros.any()):
             raise NetworkError(
                 f"{describe(node)} must have int8 or uint8 zero points (int32: zeros), not {dtype}"
             )
-        if len(zeros) not in (1, len(scales)):
-            raise NetworkError(f"{describe(node)} has {len(scales)} scales, but {len(zeros)} zero points")
-        return Grid(
-            scale=scales.astype(np.float32), zero_point=zeros.astype(np.int32), dtype=dtype, axis=axis
-        )
+        if len(zeros) not in (1, len(scale)):
+            raise NetworkError(f"{describe(node)} has {len(scale)} scales, but {len(zeros)} zero points")
+        return Grid(scale=scale, zero_point=zeros.astype(np.int32), dtype=dtype, axis=axis)
 
     def fold(self, node: onnx.NodeProto) -> None:
         """Compute a node whose inputs are all constants.
@@ -160,11 +166,12 @@ class Constants:
         elif node.op_type == "QuantizeLinear":
             result = self._quantise(node)
         elif node.op_type == "Clip":
-            result = self._clip(node)
+            values = self.integers(node, 0)
+            result = Constant(
+                values=np.clip(values.astype(np.int64), *self.limits(node)).astype(values.dtype)
+            )
         elif node.op_type == "DequantizeLinear":
-            values = self.required(node, 0).values
-            if values.dtype.kind not in "iu":
-                raise NetworkError(f"{describe(node)} must dequantise integers, not {values.dtype}")
+            values = self.integers(node, 0)
             result = Constant(values=values, grid=self._slices(node, values))
         else:
             raise NetworkError(f"{describe(node)} is not supported on constants alone")
@@ -173,6 +180,8 @@ class Constants:
     def _quantise(self, node: onnx.NodeProto) -> Constant:
         real = self.required(node, 0).real()
         grid = self._slices(node, real)
+        if grid.dtype == "int32":
+            raise NetworkError(f"{describe(node)} must quantise to int8 or uint8")
         limits = np.iinfo(grid.dtype)
         levels = quantise(
             real,
@@ -183,11 +192,6 @@ class Constants:
         )
         return Constant(values=levels.astype(grid.dtype))
 
-    def _clip(self, node: onnx.NodeProto) -> Constant:
-        values = self.required(node, 0).values
-        low, high = self.integers(node, 1), self.integers(node, 2)
-        return Constant(values=np.clip(values, *(bound[0] if bound else None for bound in (low, high))))
-
     def _slices(self, node: onnx.NodeProto, values: np.ndarray) -> Grid:
         """Return the grid of a QuantizeLinear or DequantizeLinear of constants."""
         known = require(node, block_size=0, output_dtype=0)
@@ -196,7 +200,8 @@ class Constants:
         grid = self.grid(node, 1, axis=axis)
         if len(grid.scale) > 1 and values.shape[axis : axis + 1] != grid.scale.shape:
             raise NetworkError(
-                f"{describe(node)} has {len(grid.scale)} scales for axis {axis} of a tensor of shape {values.shape}"
+                f"{describe(node)} has {len(grid.scale)} scales for axis {axis} of a tensor of shape "
+                f"{values.shape}"
             )
         return grid
 
@@ -213,5 +218,7 @@ def _read_tensor(tensor: onnx.TensorProto, what: str) -> np.ndarray:
     if str(values.dtype) not in ("float16", "float32", "float64", "int8", "uint8", "int32", "int64", "bool"):
         raise NetworkError(f"{what} must be of a float type, int8, uint8, int32 or int64, not {values.dtype}")
     if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32)
         check_finite(values, what, NetworkError)
     return values

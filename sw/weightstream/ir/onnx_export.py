@@ -1,19 +1,19 @@
 """Export a network as ONNX of standard operators, which computes the same integers in onnxruntime.
 
-A layer with a requantiser becomes DequantizeLinear, Gemm, QuantizeLinear (and Relu or Clip, where the output does
-not use the whole range of its type): the form that onnxruntime runs in integers. A layer with thresholds, for which that
-form has no expression, becomes MatMulInteger, GreaterOrEqual and ReduceSum.
+A layer with a requantiser becomes DequantizeLinear, Gemm, QuantizeLinear (and Relu or Clip, where the output
+does not use the whole range of its type): the form that onnxruntime runs in integers. A layer with
+thresholds, for which there is no such form, becomes MatMulInteger, GreaterOrEqual and ReduceSum.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from ..errors import NetworkError
 from .dense import find_weight_scale
-from .network import Linear, Network, Requantise, Softmax, Tensor, Thresholds
+from .network import Linear, Network, Node, Requantise, Softmax, Tensor, Thresholds
 from .onnx_graph import import_module
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ def export_onnx(network: Network) -> onnx.ModelProto:
                 "Softmax", [graph.dequantise(node.input)], node.output, name=node.name, axis=-1
             )
         elif not isinstance(node, Linear) or node.geometry.kernel != (1, 1):
-            raise NetworkError(
-                f"node {node.name!r} ({node.op}) cannot be exported: only dense layers and softmax can"
-            )
+            _refuse(node, "only dense layers and softmax can")
         elif isinstance(node.activation, Requantise):
             _export_requantised(graph, node, node.activation)
         else:
@@ -54,7 +52,7 @@ def export_onnx(network: Network) -> onnx.ModelProto:
 class _Graph:
     """Nodes and constants, and under which names the tensors' values are to be had.
 
-    The real values of a tensor have its name. Only that of an input stands for what comes in, not yet quantised.
+    The real values of a tensor have its name; but that of an input is of what comes in, not yet quantised.
 
     Attributes
     ----------
@@ -86,9 +84,9 @@ class _Graph:
         return name
 
     def add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Add a node and return the name of its output: that of a tensor, or one close to what is asked for."""
-        known = (tensor.name for tensor in self._network.tensors)
-        output = output if output in known else self._free(output)
+        """Add a node and return the name of its output: a tensor's, or a new one like the one asked for."""
+        if output not in (tensor.name for tensor in self._network.tensors):
+            output = self._free(output)
         self._nodes.append(self._onnx.helper.make_node(op, inputs, [output], **attributes))
         return output
 
@@ -140,16 +138,18 @@ class _Graph:
         return name
 
 
+def _refuse(node: Node, why: str) -> NoReturn:
+    raise NetworkError(f"node {node.name!r} cannot be exported: {why}")
+
+
 def _weights(node: Linear, target: Tensor) -> np.ndarray:
     """Return the weights of a layer, decoded if need be, int8, shape (rows, columns)."""
     weights = node.matrix()
     if weights.min() < -128 or weights.max() > 127:
-        raise NetworkError(f"node {node.name!r} cannot be exported: its weights must be int8")
+        _refuse(node, "its weights must be int8")
     if len(target.shape) != 1:
-        raise NetworkError(
-            f"node {node.name!r} cannot be exported: its output must have one axis, not {target.shape}"
-        )
-    return weights
+        _refuse(node, f"its output must have one axis, not {len(target.shape)}")
+    return weights.astype(np.int8)
 
 
 def _export_requantised(graph: _Graph, node: Linear, activation: Requantise) -> None:
@@ -159,36 +159,31 @@ def _export_requantised(graph: _Graph, node: Linear, activation: Requantise) -> 
     scale = find_weight_scale(activation.multiplier, activation.shift, source.scale, target.scale)
     bias = activation.bias + source.zero_point * weights.sum(axis=1, dtype=np.int64)
     if not activation.half_even and activation.shift.any():
-        raise NetworkError(f"node {node.name!r} cannot be exported: ONNX rounds halves to even")
+        _refuse(node, "it rounds halves up, ONNX to even")
     if np.isnan(scale).any():
-        raise NetworkError(
-            f"node {node.name!r} cannot be exported: no float32 weight scale gives its multipliers"
-        )
+        _refuse(node, "no float32 weight scale gives its multipliers")
     if bias.min() < -(1 << 31) or bias.max() >= 1 << 31:
-        raise NetworkError(
-            f"node {node.name!r} cannot be exported: its biases must fit int32 without the zero point"
-        )
+        _refuse(node, "its biases must fit int32 without the input's zero point")
 
     def constant(name: str, values: np.ndarray, scale: np.ndarray) -> str:
         """Add integers with one scale, or one a row, and return their real values."""
-        scale = scale[:1] if (scale == scale[0]).all() else scale
-        grid = [
+        scale = scale[0] if (scale == scale[0]).all() else scale
+        inputs = [
+            graph.constant(f"{name}.q", values, values.dtype),
             graph.constant(f"{name}.scale", scale, np.float32),
-            graph.constant(f"{name}.zero_point", np.zeros(len(scale)), values.dtype),
+            graph.constant(f"{name}.zero_point", np.zeros(scale.shape), values.dtype),
         ]
-        return graph.add(
-            "DequantizeLinear", [graph.constant(f"{name}.q", values, values.dtype), *grid], name, axis=0
-        )
+        return graph.add("DequantizeLinear", inputs, name, axis=0)
 
     inputs = [
         graph.dequantise(node.input),
-        constant(f"{node.name}.weight", weights.astype(np.int8), scale),
+        constant(f"{node.name}.weight", weights, scale),
         constant(f"{node.name}.bias", bias.astype(np.int32), np.float32(source.scale) * scale),
     ]
     graph.quantise(graph.add("Gemm", inputs, f"{node.name}.out", name=node.name, transB=1), node.output)
     limits = (activation.low, activation.high)
     if limits == (target.zero_point, target.high) != (target.low, target.high):
-        # Between two equal quantisers: in front of the first, it would keep onnxruntime from computing integers.
+        # Between two equal quantisers: onnxruntime computes integers if nothing parts Gemm and the first.
         real = graph.add(
             "DequantizeLinear", [graph.raw[target.name], *graph.grid(target.name)], f"{node.name}.real"
         )

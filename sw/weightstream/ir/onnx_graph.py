@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -65,26 +66,36 @@ def load_model(source: str | os.PathLike | bytes | onnx.ModelProto) -> onnx.Mode
     NetworkError
         The file cannot be read, is no ONNX model or no valid one, or needs operators of an unknown version.
     """
-    onnx = import_module()
-    if not isinstance(source, (str, os.PathLike, bytes, onnx.ModelProto)):
+    package = import_module()
+    if not isinstance(source, (str, os.PathLike, bytes, package.ModelProto)):
         raise TypeError(f"a network must be a path, bytes or a ModelProto, not {type(source).__name__}")
-    # What protobuf and the checker raise is of many types, none of them documented.
+    model: Any = source
     try:
         if isinstance(source, bytes):
-            model = onnx.load_from_string(source)
-        else:
-            model = source if isinstance(source, onnx.ModelProto) else onnx.load(source)
-        onnx.checker.check_model(model)
+            model = package.load_from_string(source)
+        elif isinstance(source, (str, os.PathLike)):
+            model = package.load(source)
+        package.checker.check_model(model)
     except OSError as error:
-        raise NetworkError(f"{os.fspath(source)!r} cannot be read: {error.strerror or error}") from error
-    except Exception as error:
+        raise NetworkError(f"{source!s} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # of many types, for protobuf and the checker document none
         raise NetworkError(f"not a valid ONNX model: {error}") from error
+    if any(isinstance(name, bytes) for name in _names(model.graph)):  # what protobuf could not decode
+        raise NetworkError("not a valid ONNX model: names must be UTF-8")
     versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     if len(versions) != 1 or versions[0] not in OPSETS:
         raise NetworkError(
             f"the ONNX operator set must be of a version from {OPSETS[0]} to {OPSETS[-1]}, not {versions}"
         )
     return model
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[str | bytes]:
+    """Yield the names in a graph."""
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        yield value.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
 
 
 def describe(node: onnx.NodeProto) -> str:
@@ -102,7 +113,7 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     """
     onnx = import_module()
     foreign = node.domain == "com.microsoft" and node.op_type in MICROSOFT
-    if node.op_type not in ATTRIBUTES or not (node.domain in ("", "ai.onnx") or foreign):
+    if node.op_type not in ATTRIBUTES or not (node.domain in ("", "ai.onnx") or foreign) or not node.output:
         raise NetworkError(f"{describe(node)} is not supported; supported are {', '.join(ATTRIBUTES)}")
     result = dict(ATTRIBUTES[node.op_type])
     for attribute in node.attribute:

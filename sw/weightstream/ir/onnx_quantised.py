@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,16 +71,17 @@ class _Value:
 class _Assembly:
     """Put layers together, step by step.
 
-    `Dense` begins a layer: `_dense` is set while its sums are real numbers. `Quantise` turns them into `_value`,
-    which may still be clipped; so the layer is closed only when the next one begins.
+    `Dense` begins a layer: `_dense` is set while its sums are real numbers. `Quantise` turns them into
+    `_value`, which may still be clipped; so the layer is closed only when the next one begins.
     """
 
     def __init__(self, chain: Chain):
         self._chain = chain
         self._tensors: list[Tensor] = []
         self._nodes: list[Linear] = []
-        #: Range of the last tensor.
+        #: Range of the last tensor, and the name of the last step's output.
         self._range = (0, 0)
+        self._output = chain.input
         self._value: _Value | None = None
         self._dense: Dense | None = None
         self._rectified = False
@@ -93,7 +94,7 @@ class _Assembly:
             if step.weights.grid is None:
                 raise NetworkError(f"{step.label} must have quantised weights, as its input is quantised")
             self._close()
-            self._dense, self._rectified = step, False
+            self._dense = step
         elif isinstance(step, Quantise):
             self._quantise(step)
         elif isinstance(step, Dequantise):
@@ -106,6 +107,7 @@ class _Assembly:
                 self._clip(step, int(value.grid.zero_point[0]) if value.real else 0, value.high)
         elif isinstance(step, Clip):
             self._clip(step, step.low, step.high)
+        self._output = step.output
         if self._value is not None and self._value.layer is not None:
             self._value.name = step.output
 
@@ -122,9 +124,8 @@ class _Assembly:
             unit = _unit(dense, source)
             real += _bias(dense, unit) * unit
             scale, zero_point = fit_grid(np.maximum(real, 0) if self._rectified else real, clip=False)
-            grid = Grid(scale=scale.reshape(1), zero_point=np.array([zero_point], np.int32))
-            output = self._chain.steps[-1]
-            self.take(Quantise(name=output.name, label=output.label, output=dense.output, grid=grid))
+            grid = Grid(scale=np.array([scale], np.float32), zero_point=np.array([zero_point], np.int32))
+            self.take(Quantise(name=dense.name, label=dense.label, output=self._output, grid=grid))
         self._close()
         if not self._nodes:
             raise NetworkError("the network has no MatMul or Gemm")
@@ -149,31 +150,28 @@ class _Assembly:
         if grid.dtype not in ("int8", "uint8") or len(grid.scale) != 1:
             raise NetworkError(f"{step.label} must have one scale and an int8 or uint8 zero point")
         if self._value is not None and self._dense is None:
-            if (
-                not self._value.real
-                or not _same(grid, self._value.grid)
-                or grid.dtype != self._value.grid.dtype
-            ):
+            same = _same(grid, self._value.grid) and grid.dtype == self._value.grid.dtype
+            if not self._value.real or not same:
                 raise NetworkError(
                     f"{step.label} must not quantise once more, to another scale or zero point"
                 )
             self._value.real = False
             return
         limits = np.iinfo(grid.dtype)
-        shape = self._chain.shape if self._dense is None else (self._dense.weights.values.shape[0],)
         self._value = _Value(
             name=self._chain.input,
-            shape=shape,
+            shape=self._chain.shape if self._dense is None else self._dense.weights.values.shape[:1],
             grid=grid,
-            low=int(grid.zero_point[0]) if self._dense is not None and self._rectified else limits.min,
+            low=int(grid.zero_point[0]) if self._rectified else limits.min,
             high=limits.max,
             layer=self._dense,
         )
-        self._dense = None
+        self._dense, self._rectified = None, False
 
     def _dequantise(self, step: Dequantise) -> None:
         if self._value is None and self._chain.dtype != "float32":  # the network's input is integers
-            self._quantise(Quantise(name=step.name, label=step.label, output=step.output, grid=step.grid))
+            grid = replace(step.grid, dtype=self._chain.dtype)
+            self._quantise(Quantise(name=step.name, label=step.label, output=step.output, grid=grid))
         value = self._integers(step)
         if value.real or not _same(step.grid, value.grid):
             raise NetworkError(
@@ -189,6 +187,9 @@ class _Assembly:
             raise NetworkError(
                 f"{step.label} must clip integers, between QuantizeLinear and DequantizeLinear"
             )
+        limits = np.iinfo(value.grid.dtype)
+        if not limits.min <= low <= high <= limits.max:
+            raise NetworkError(f"{step.label} must have limits of type {value.grid.dtype}")
         value.low, value.high = (min(max(limit, low), high) for limit in (value.low, value.high))
 
     def _close(self) -> None:
@@ -213,7 +214,7 @@ class _Assembly:
                     source,
                     tensor,
                     weights=layer.weights.levels(),
-                    weight_scale=layer.weights.grid.scale,
+                    weight_scale=_weight_scale(layer),
                     bias=_bias(layer, _unit(layer, source)),
                     input_range=self._range,
                     output_range=(value.low, value.high),
@@ -228,9 +229,16 @@ def _same(a: Grid, b: Grid) -> bool:
     return np.array_equal(a.scale, b.scale) and np.array_equal(a.zero_point, b.zero_point)
 
 
+def _weight_scale(dense: Dense) -> np.ndarray:
+    """Return the scales of a layer's weights, float32, shape (1,) or (rows,)."""
+    assert dense.weights.grid is not None  # else it would not have begun
+    return dense.weights.grid.scale
+
+
 def _unit(dense: Dense, source: Tensor) -> np.ndarray:
     """Return the real value of a sum of 1, float64, shape (1,) or (rows,)."""
-    return (np.float32(source.scale) * dense.weights.grid.scale).astype(np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        return (np.float32(source.scale) * _weight_scale(dense)).astype(np.float64)
 
 
 def _bias(dense: Dense, unit: np.ndarray) -> np.ndarray:

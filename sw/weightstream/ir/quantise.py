@@ -1,16 +1,16 @@
 """Quantise float networks after training, on calibration data.
 
-Every layer sees the inputs that the quantised layers before it produce. Its output grid is the one that loses
-least on the outputs of the float network; its weight scales lose least where the inputs are large; its bias takes
-up what the rounding of its weights adds to the outputs on average.
+Every layer sees the inputs that the quantised layers before it produce. Its output grid is the one that
+loses least on the outputs of the float network, its weight scales lose least where the inputs are large, and
+its bias takes up what the rounding of its weights adds to the outputs on average.
 
-A weight scale is chosen through its multiplier: a number of few bits, behind which float32 computes what integers
-do (exactly with at most 16 fractional bits), and which takes little room in a file.
+A weight scale is chosen through its multiplier, a number of few bits: it takes little room in a file, and
+with at most 16 fractional bits float32 computes exactly what integers do.
 """
 
 # Ref: Nagel et al., "A White Paper on Neural Network Quantization", 2021
 # Id: arXiv:2106.08295
-# Differs: weight ranges by squared error weighted with the power of each input; scales on a grid of multipliers
+# Differs: squared error of weights weighted with the power of their inputs; scales given by multipliers
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ from .dense import find_weight_scale, make_dense
 from .network import MAX_SHIFT, Linear, Network, Tensor
 from .values import check_finite, check_shape, quantise, quantise_input
 
-#: Bits of a multiplier: at most these, and fewer in favour of a shift of `EXACT_SHIFT`, but not below the least.
+#: Bits of a multiplier: the most unless that makes the shift more than `EXACT_SHIFT`; but always the least.
 MOST_BITS = 8
 LEAST_BITS = 5
-#: Below 2**8 in magnitude, a product with so many fractional bits is a float32.
+#: Numbers below 2**8 with so many fractional bits are float32.
 EXACT_SHIFT = 16
 #: Significant bits of an activation's scale.
 SCALE_BITS = 12
@@ -62,7 +62,7 @@ def quantise_network(
     layers: Sequence[FloatDense],
     *,
     bits: int,
-    calibration: np.ndarray,
+    calibration: np.ndarray | None,
     per_channel: bool = True,
 ) -> Network:
     """Quantise a chain of dense layers.
@@ -83,31 +83,31 @@ def quantise_network(
     Raises
     ------
     InputError
-        The calibration data have the wrong shape, NaN or infinity.
+        The calibration data are missing, have the wrong shape, NaN or infinity.
     NetworkError
         Numbers of a layer do not fit the integer arithmetic.
     """
-    exact = check_calibration(calibration, shape)
+    x = check_calibration(calibration, shape)
     # The range of an input is taken as it is: images keep their levels.
-    source = make_tensor(name, shape, *fit_grid(exact, clip=False))
-    raw = quantise_input(source, exact).reshape(len(exact), -1)
-    exact = exact.reshape(len(exact), -1).astype(np.float64)
+    source = _tensor(name, shape, *fit_grid(x, clip=False))
+    raw = quantise_input(source, x).reshape(len(x), -1)
+    exact = x.reshape(len(x), -1).astype(np.float64)
     tensors, nodes = [source], []
     for layer in layers:
-        before = exact @ layer.weights.T.astype(np.float64) + layer.bias
-        exact = np.maximum(before, 0) if layer.relu else before
+        wanted = exact @ layer.weights.T.astype(np.float64) + layer.bias
+        exact = np.maximum(wanted, 0) if layer.relu else wanted
         scale, zero_point = fit_grid(exact, clip=layer is not layers[-1])
-        target = make_tensor(layer.output, before.shape[1:], _shorten(scale), zero_point)
-        node, inexact = _quantise_layer(layer, source, raw, target, before, bits, per_channel)
+        target = _tensor(layer.output, wanted.shape[1:], _shorten(scale), zero_point)
+        node, got = _quantise_layer(layer, source, raw, target, wanted, bits, per_channel)
         tensors.append(target)
         nodes.append(node)
-        raw = quantise_input(target, np.maximum(inexact, 0) if layer.relu else inexact)
+        raw = quantise_input(target, np.maximum(got, 0) if layer.relu else got)
         source = target
     return Network(tensors=tuple(tensors), nodes=tuple(nodes), inputs=(name,), outputs=(source.name,))
 
 
 def check_calibration(calibration: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
-    """Return calibration data as float32; `InputError` if they are missing, of another shape or not finite."""
+    """Return calibration data as float32; `InputError` if they are missing, of another shape, not finite."""
     expected = f"data of shape ({', '.join(['batch', *map(str, shape)])})"
     if calibration is None:
         raise InputError(f"calibration needs {expected}: real inputs, such as the network will see")
@@ -121,39 +121,46 @@ def check_calibration(calibration: np.ndarray | None, shape: tuple[int, ...]) ->
     return x
 
 
-def make_tensor(name: str, shape: tuple[int, ...], scale: np.float32, zero_point: int) -> Tensor:
-    """Return a tensor of uint8."""
-    return Tensor(name=name, shape=shape, scale=float(scale), zero_point=zero_point)
-
-
-def fit_grid(values: np.ndarray, *, clip: bool) -> tuple[np.float32, int]:
+def fit_grid(values: np.ndarray, *, clip: bool) -> tuple[float, int]:
     """Return the scale and zero point of uint8 that suit real values.
 
     Parameters
     ----------
-    values : ndarray of float
+    values : ndarray of float, shape (batch, ...)
         Finite.
     clip : bool
         Whether rare values may be clipped if that lowers the squared error.
+
+    Raises
+    ------
+    NetworkError
+        The values are too large for a float32 scale.
     """
-    values = values.reshape(-1)[:: -(-values.size // SAMPLES)]
     least, greatest = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
-    if least == greatest:
-        return np.float32(1), 0
-    best = (np.inf, np.float32(1), 0)
+    span = greatest - least
+    if span > 1e38:
+        raise NetworkError(f"values from {least} to {greatest} are too large to be quantised")
+    if span < 1e-30:  # nothing but zeros, or next to it
+        return 1.0, 0
+    values = values[:: -(-values.size // SAMPLES)]
+    best = (np.inf, 1.0, 0)
     for share in SHARES if clip else SHARES[:1]:
-        scale = np.float32(share * (greatest - least) / 255)
-        zero_point = round(-share * least / float(scale))
+        scale = float(np.float32(share * span / 255))
+        zero_point = round(-share * least / scale)
         raw = quantise(values, scale=scale, zero_point=zero_point, low=0, high=255)
-        error = float(np.sum(((raw - zero_point) * np.float64(scale) - values) ** 2))
+        error = float(np.sum(((raw - zero_point) * scale - values) ** 2, dtype=np.float64))
         best = min(best, (error, scale, zero_point))
     return best[1], best[2]
 
 
-def _shorten(scale: np.float32) -> np.float32:
-    """Return a scale, rounded up to `SCALE_BITS` bits, for which most multipliers have a weight scale."""
-    mantissa, exponent = np.frexp(np.float64(scale))
-    return np.float32(np.ldexp(np.ceil(np.ldexp(mantissa, SCALE_BITS)), exponent - SCALE_BITS))
+def _tensor(name: str, shape: tuple[int, ...], scale: float, zero_point: int) -> Tensor:
+    return Tensor(name=name, shape=shape, dtype="uint8", scale=scale, zero_point=zero_point)
+
+
+def _shorten(scale: float) -> float:
+    """Return a scale rounded up to `SCALE_BITS` bits: then, most multipliers have a weight scale."""
+    mantissa, exponent = np.frexp(scale)
+    return float(np.ldexp(np.ceil(np.ldexp(mantissa, SCALE_BITS)), exponent - SCALE_BITS))
 
 
 def _quantise_layer(
@@ -161,22 +168,22 @@ def _quantise_layer(
     source: Tensor,
     raw: np.ndarray,
     target: Tensor,
-    before: np.ndarray,
+    wanted: np.ndarray,
     bits: int,
     per_channel: bool,
 ) -> tuple[Linear, np.ndarray]:
-    """Quantise a layer; return it, and its real outputs on the calibration data before ReLU and rounding.
+    """Quantise a layer that reads `raw` and should compute `wanted`, real values before ReLU.
 
-    `raw` are the layer's inputs as they come, `before` the real outputs that it should have.
+    Return it, and what it computes instead, not yet rounded to its output's grid.
     """
     steps = raw.astype(np.float64) - source.zero_point
     power = np.mean(steps**2, axis=0)
     # Inputs that were always zero count a little: they may not stay so.
-    power += 0.01 * power.mean() + 1e-9
-    levels, scale = _quantise_weights(layer, source, target, bits, power.astype(np.float32), per_channel)
+    power = (power + 0.01 * power.mean() + 1e-9).astype(np.float32)
+    levels, scale = _quantise_weights(layer, source, target, bits, power, per_channel)
     unit = (np.float32(source.scale) * scale).astype(np.float64)
     sums = steps @ levels.T.astype(np.float64)  # exact
-    bias = np.rint(np.mean(before - sums * unit, axis=0) / unit)
+    bias = np.rint(np.mean(wanted - sums * unit, axis=0) / unit)
     node = make_dense(
         layer.name,
         source,
@@ -197,26 +204,26 @@ def _quantise_weights(
     top = max(1, (1 << bits - 1) - 1)
     bottom = -1 if bits == 2 else -top - 1
     weights = layer.weights
-    peak = np.abs(weights).max(axis=1)
+    step = np.abs(weights).max(axis=1).astype(np.float64) / top
     # Steps so large that the bias keeps clear of int32.
-    peak = np.maximum(peak, np.abs(layer.bias) * top / (source.scale * 2.0**29))
-    peak = np.where(peak > 0, peak, peak.max() or 1.0).astype(np.float64)
+    step = np.maximum(step, np.abs(layer.bias.astype(np.float64)) / (source.scale * 2.0**29))
+    step = np.where(step > 0, step, step.max() or 1.0)
     if not per_channel:
-        peak = peak.max(keepdims=True)
-    limit = peak / top * source.scale / target.scale
+        step = step.max(keepdims=True)
+    limit = step * source.scale / target.scale
     exponent = np.frexp(limit)[1]
     shift = np.clip(np.clip(EXACT_SHIFT, LEAST_BITS - exponent, MOST_BITS - exponent), 0, MAX_SHIFT)
-    best = np.full(limit.shape, np.inf)
-    chosen = np.ones(limit.shape, np.float32)
+    least = np.full(limit.shape, np.inf)
+    best = np.ones(limit.shape, np.float32)
     for share in SHARES:
         scale = _solve(layer, np.rint(np.ldexp(share * limit, shift)), shift, source, target)
-        levels = np.clip(np.rint(weights / scale[:, None]), bottom, top)
-        error = ((levels * scale[:, None] - weights) ** 2) @ power
+        ratio = weights / scale[:, None]
+        error = ((np.clip(np.rint(ratio), bottom, top) - ratio) ** 2 @ power) * (scale / step) ** 2
         if not per_channel:
             error = error.sum(keepdims=True)
-        chosen = np.where(error < best, scale, chosen)
-        best = np.minimum(error, best)
-    return np.clip(np.rint(weights / chosen[:, None]), bottom, top).astype(np.int32), chosen
+        best = np.where(error < least, scale, best)
+        least = np.minimum(error, least)
+    return np.clip(np.rint(weights / best[:, None]), bottom, top).astype(np.int32), best
 
 
 def _solve(

@@ -63,7 +63,9 @@ def pack_records(activation: Activation) -> bytes:
     """Return the records of all rows."""
     head = _head(activation)
     if isinstance(activation, Requantise):
-        columns = np.stack([activation.bias, activation.multiplier, activation.shift], axis=1).astype(np.int64)
+        columns = np.stack([activation.bias, activation.multiplier, activation.shift], axis=1).astype(
+            np.int64
+        )
     else:
         columns = activation.values.astype(np.int64)
     columns = columns - np.array([field.base for field in head.fields], np.int64).reshape(1, -1)
@@ -75,7 +77,9 @@ def read_record_head(graph: FieldReader) -> RecordHead:
     """Read what all rows share."""
     kind = graph.number("an activation", ACTIVATION_THRESHOLDS)
     if kind == ACTIVATION_REQUANTISE:
-        zero_point, low, high = (graph.signed(what, -512, 512) for what in ("a zero point", "a low", "a high"))
+        zero_point, low, high = (
+            graph.signed(what, -512, 512) for what in ("a zero point", "a low", "a high")
+        )
         if low > high:
             raise FormatError(f"an activation clips to [{low}, {high}]: the file is corrupt")
         half_even = graph.signed("a rounding", 0, 1)
@@ -104,16 +108,20 @@ def unpack_records(head: RecordHead, data: bytes, rows: int) -> Activation:
     """
     width = sum(field.bits for field in head.fields)
     if len(data) != -(-rows * width // 8):
-        raise FormatError(f"{rows} row records of {width} bits do not fill {len(data)} bytes: the file is corrupt")
+        raise FormatError(
+            f"{rows} row records of {width} bits do not fill {len(data)} bytes: the file is corrupt"
+        )
     raw = unpack_bits(data, rows, [field.bits for field in head.fields])
     columns = [values + field.base for values, field in zip(raw, head.fields, strict=True)]
     if head.kind == ACTIVATION_THRESHOLDS:
         values = np.array(columns, np.int64).reshape(len(head.fields), rows).T
-        if values.size and (int(values.max()) >> 31 or np.any(np.diff(values, axis=1) < 0)):
+        if values.size and (int(values.max()) >= 1 << 31 or np.any(np.diff(values, axis=1) < 0)):
             raise FormatError("thresholds do not rise: the file is corrupt")
         return Thresholds(values=values.astype(np.int32), base=head.constants[0], step=head.constants[1])
     bias, multiplier, shift = columns
-    if rows and (int(bias.max()) >> 31 or int(multiplier.max()) >> MAX_MULTIPLIER_BITS or int(shift.max()) > MAX_SHIFT):
+    if rows and (
+        int(bias.max()) >= 1 << 31 or int(multiplier.max()) >> MAX_MULTIPLIER_BITS or int(shift.max()) > MAX_SHIFT
+    ):
         raise FormatError("a row record is out of range: the file is corrupt")
     zero_point, low, high, half_even = head.constants
     return Requantise(

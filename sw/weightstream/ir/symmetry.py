@@ -47,5 +47,6 @@ def symmetry_groups(network: Network) -> list[SymmetryGroup]:
     for tensor in network.tensors:
         members.setdefault(find(tensor.name), []).append(tensor.name)
     return [
-        SymmetryGroup(tuple(names), None if root in named else leaders.get(root)) for root, names in members.items()
+        SymmetryGroup(tuple(names), None if root in named else leaders.get(root))
+        for root, names in members.items()
     ]

@@ -9,7 +9,7 @@ from .network import Network, Softmax, Tensor
 def quantise(
     x: np.ndarray, *, scale: float | np.ndarray, zero_point: int | np.ndarray, low: int, high: int
 ) -> np.ndarray:
-    """Compute ``clip(round(x / scale) + zero point, low, high)``, halves to even, as ONNX QuantizeLinear does.
+    """Compute ``clip(round(x / scale) + zero point, low, high)``, halves to even, as QuantizeLinear does.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def quantise_input(tensor: Tensor, x: np.ndarray) -> np.ndarray:
 
 
 def dequantise(tensor: Tensor, raw: np.ndarray) -> np.ndarray:
-    """Return the real values of raw integers, float32, as ONNX DequantizeLinear does."""
+    """Return the real values of raw integers, float32, as DequantizeLinear does."""
     return (raw.astype(np.int32) - tensor.zero_point).astype(np.float32) * np.float32(tensor.scale)
 
 
@@ -99,7 +99,7 @@ def network_input(network: Network) -> Tensor:
 
 
 def integer_output(network: Network) -> Tensor:
-    """Return the tensor in which the integer part of a network ends: its output, or what feeds the softmax."""
+    """Return the tensor in which the integers of a network end: its output, or what feeds the softmax."""
     if len(network.outputs) != 1:
         raise NetworkError(f"a network that can run has one output, not {len(network.outputs)}")
     name = network.outputs[0]

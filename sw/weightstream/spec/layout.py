@@ -164,4 +164,6 @@ class StreamPlan:
         """Return the stream of a row's part."""
         group, slot_part = divmod(part, self.sharing.split_slots)
         slot_group, lane = divmod(row % self.tile_rows, self.row_lanes)
-        return (group * self.row_lanes + lane) * self.slots + slot_group * self.sharing.split_slots + slot_part
+        return (
+            (group * self.row_lanes + lane) * self.slots + slot_group * self.sharing.split_slots + slot_part
+        )

@@ -1,6 +1,7 @@
 """Products and sums.
 
-A sum is an int32. Hardware may wrap on the way to it, for two's complement wraps back; the sum itself must fit.
+A sum is an int32. Hardware may wrap on the way to it, for two's complement wraps back; the sum itself must
+fit.
 """
 
 import numpy as np

@@ -9,8 +9,8 @@ from .mac import check_sums
 def requantise(sums: np.ndarray, activation: Requantise) -> np.ndarray:
     """Compute ``clip(zero point + round((sum + bias) * multiplier / 2**shift), low, high)``, row by row.
 
-    ``sum + bias`` is an int32, its product with a multiplier of 24 bits an int56; the half that is added to round
-    may carry into a 57th bit.
+    ``sum + bias`` is an int32, its product with a multiplier of 24 bits an int56; the half that is added to
+    round may carry into a 57th bit.
 
     Parameters
     ----------
