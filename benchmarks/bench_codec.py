@@ -137,7 +137,7 @@ def network_file(layers: list[np.ndarray]) -> bytes:
 
 
 def bench_basu_varshney() -> None:
-    """The nine networks of Basu and Varshney, against their tree coder."""
+    """Compare with the tree coder of Basu and Varshney on their nine networks."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data" / "basu_varshney"
     folder = Path(os.environ.get("WEIGHTSTREAM_BASU_VARSHNEY", default))
     if not folder.is_dir():
@@ -284,7 +284,7 @@ def bench_decode() -> None:
 
 
 def bench_encode() -> None:
-    """Encoding with context search."""
+    """Time encoding, context search included."""
     weights = independent("int4", (2500, 4000))
     seconds = best_time(lambda: ws.encode_matrix(weights, layout=ws.Layout(1, 32)), 3)
     console.print(
@@ -332,14 +332,17 @@ def bench_memory() -> None:
     code = (
         "import numpy as np, resource, weightstream as ws, tempfile, os\n"
         "from weightstream.ir.file import read_network\n"
-        "path = os.environ['BLOB']; data = open(path, 'rb').read(); coded = read_network(data).nodes[0].coded\n"
+        "data = open(os.environ['BLOB'], 'rb').read(); coded = read_network(data).nodes[0].coded\n"
         "x = np.ones((1, 8192), np.int16); decoder = coded.decoder()\n"
-        "small = read_network(ws.encode_matrix(np.eye(64, dtype=np.int8) * 3, layout=ws.Layout(1, 32))[0]).nodes[0].coded\n"
+        "eye = ws.encode_matrix(np.eye(64, dtype=np.int8) * 3, layout=ws.Layout(1, 32))[0]\n"
+        "small = read_network(eye).nodes[0].coded\n"
         "small.decoder().multiply(small.palette, np.ones((1, 64), np.int16))\n"
         "open('/proc/self/clear_refs', 'w').write('5')\n"
-        "def status(key): return int(next(l for l in open('/proc/self/status') if l.startswith(key)).split()[1])\n"
+        "def status(key):\n"
+        "    return int(next(l for l in open('/proc/self/status') if l.startswith(key)).split()[1])\n"
         "before = status('VmRSS'); y = decoder.multiply(coded.palette, x); peak = status('VmHWM')\n"
-        "print(f'{(peak - before) / 1024:.1f} MiB beyond file, code and activations; file {len(data) / 1e6:.1f} MB')\n"
+        "extra = (peak - before) / 1024\n"
+        "print(f'{extra:.1f} MiB beyond file, code and activations; file {len(data) / 1e6:.1f} MB')\n"
     )
     weights = laplace(np.random.default_rng(4), (8192, 8192), 0.95)
     import tempfile

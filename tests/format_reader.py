@@ -170,7 +170,8 @@ def read_matrix(fields):
 
 
 def check_graph(tensors, inputs, outputs, nodes, matrices):
-    must(len({tensor["name"] for tensor in tensors}) == len(tensors), "two tensors have the same name")
+    for named in (tensors, nodes):
+        must(len({one["name"] for one in named}) == len(named), "two have the same name")
     known = set(inputs)
     for node in (node for node in nodes if node["op"] != "matrix"):
         must(node["input"] in known and node["output"] not in known, f"node {node['name']!r} is out of order")
@@ -262,7 +263,9 @@ class SideReader:
 def read_side(m):
     side = SideReader(m.side)
     read_palette(side, m)
-    m.groups = -(-m.columns // m.group // m.parts)
+    groups = -(-m.columns // m.group)
+    must(m.parts <= max(groups, 1), "there are more parts than groups")
+    m.groups = -(-groups // m.parts)
     tables = read_contexts(side, m)
     m.row_class = ids = []
     if m.free_rows:

@@ -8,9 +8,9 @@ import hashlib
 import struct
 from pathlib import Path
 
-import format_reader
 import numpy as np
 
+import format_reader
 from weightstream import Layout, encode_matrix
 from weightstream.codec.matrix import Geometry, check_weights, code_matrix, code_symbols
 from weightstream.codec.palette import Palette

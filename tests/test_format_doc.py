@@ -1,10 +1,8 @@
 """docs/format.md is true: a reader written from it alone agrees with weightstream, on old and new files."""
 
-import importlib
 import importlib.util
 import re
 import struct
-import sys
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import format_reader
+import make_vectors
 import weightstream as ws
 from weightstream.codec.matrix import Geometry, check_weights, code_matrix, code_symbols
 from weightstream.codec.palette import Palette
@@ -23,11 +23,6 @@ from weightstream.ir.network import Linear, Matrix, Network, Requantise
 from weightstream.spec.layout import Layout, Sharing
 
 HERE = Path(__file__).resolve().parent
-# Files beside this one are no package.
-sys.path.insert(0, str(HERE))
-format_reader = importlib.import_module("format_reader")
-make_vectors = importlib.import_module("make_vectors")
-
 DOCUMENT = (HERE.parent / "docs" / "format.md").read_text("utf-8")
 BACKENDS = ["numpy"] + ["numba"] * (importlib.util.find_spec("numba") is not None)
 LAYOUTS = [None, Layout(1, 1), Layout(1, 32), Layout(4, 8)]
@@ -235,6 +230,18 @@ def test_document_reads_networks():
     assert len(np.unique(outputs)) > 10
 
 
+def test_document_reads_records_below_zero():
+    network = make_vectors.network()
+    first, second, *rest = network.nodes
+    first = replace(first, activation=replace(first.activation, bias=np.full(12, -(2**31), np.int32)))
+    values = np.arange(-48, 0, dtype=np.int32).reshape(16, 3)
+    second = replace(second, activation=replace(second.activation, values=values))
+    data = write_network(code_network(replace(network, nodes=(first, second, *rest))))
+    requantise, thresholds = (node["activation"]["rows"] for node in read(data)["nodes"][:2])
+    assert {record[0] for record in requantise} == {-(2**31)}
+    assert sorted(thresholds) == values.tolist()
+
+
 def test_document_tells_how_far_a_file_is_padded():
     # Matrices without rows take no time, and the side information of a wide one is that of a narrow one.
     narrow, _ = code_matrix(np.zeros((0, 1), np.int8), Geometry(rows=0, channels=1))
@@ -268,8 +275,6 @@ def test_vector_decodes_to_pinned_weights(name):
 def test_vector_is_what_is_written(name, backend, monkeypatch):
     monkeypatch.setenv("WEIGHTSTREAM_CODEC", backend)
     assert make_vectors.VECTORS[name]() == vector(name)
-    weights = decoded(vector(name))
-    assert make_vectors.digest(weights) == DIGESTS[name]
 
 
 # ---- what is refused -----------------------------------------------------------------------------

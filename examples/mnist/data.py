@@ -62,7 +62,7 @@ def load_excerpt(path: str | Path = EXCERPT) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_calibration() -> np.ndarray:
-    """Return the first 256 training images, uint8, shape (256, 28, 28): what activations are calibrated on."""
+    """Return the first 256 training images, uint8, shape (256, 28, 28), to calibrate activations on."""
     with np.load(CALIBRATION) as arrays:
         return arrays["images"]
 

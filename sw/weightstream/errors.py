@@ -1,4 +1,4 @@
-"""Errors of the outside world: files, networks, devices. Wrong arguments raise `TypeError` or `ValueError` subclasses."""
+"""Errors of the outside world: files, networks, devices."""
 
 
 class WeightstreamError(Exception):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .codec.matrix import check_weights, code_matrix
-from .errors import FormatError, WeightstreamError
+from .codec.backend import Decoder
+from .codec.matrix import CodedMatrix, check_weights, code_matrix
+from .errors import FormatError, MatrixError, WeightstreamError
 from .ir.canonical import code_network, relayout_network
 from .ir.file import read_network, write_network
 from .ir.network import Linear, Matrix, Network
@@ -37,7 +39,7 @@ class Model:
     def __init__(self, network: Network, data: bytes):
         self.network = network
         self._data = data
-        self._decoders: dict[str, object] = {}
+        self._decoders: dict[Linear, Decoder] = {}
 
     def to_bytes(self) -> bytes:
         """Return the file's bytes."""
@@ -59,17 +61,17 @@ class Model:
         layouts = {coded.layout for coded in self.matrices().values()}
         return layouts.pop() if len(layouts) == 1 else None
 
-    def matrices(self) -> dict:
+    def matrices(self) -> dict[str, CodedMatrix]:
         """Return the coded matrices by the names of their nodes."""
         nodes = (node for node in self.network.nodes if isinstance(node, Linear | Matrix))
         return {node.name: node.coded for node in nodes if node.coded is not None}
 
-    def decoder(self, node: Linear):
+    def decoder(self, node: Linear) -> Decoder:
         """Return the decoder of a node's streams; it is made once and can be run again and again."""
-        if node.name not in self._decoders:
+        if node not in self._decoders:
             assert node.coded is not None
-            self._decoders[node.name] = node.coded.decoder()
-        return self._decoders[node.name]
+            self._decoders[node] = node.coded.decoder()
+        return self._decoders[node]
 
     def report(self) -> list[dict]:
         """Return what each layer costs; see `weightstream.report.sizes.layer_report`."""
@@ -118,11 +120,16 @@ def load(path: str | os.PathLike[str]) -> Model:
     """
     try:
         path = Path(path)
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise FormatError(f"{path} has {path.stat().st_size} bytes: too large for a weightstream file")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise WeightstreamError(f"cannot read {path}: it is no regular file")
+        if status.st_size > _MAX_FILE_BYTES:
+            raise FormatError(f"{path} has {status.st_size} bytes: too large for a weightstream file")
         data = path.read_bytes()
     except OSError as error:
         raise WeightstreamError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise WeightstreamError(f"cannot read {str(path)!r}: {error}") from error
     return from_bytes(data)
 
 
@@ -140,8 +147,8 @@ def compress(
     Parameters
     ----------
     model : path or onnx.ModelProto
-        A float network, which is quantised after training; or a quantised one (QDQ or QLinear operators), which is
-        taken exactly.
+        A float network, which is quantised after training; or a quantised one (QDQ or QLinear operators),
+        which is taken exactly.
     bits : int, optional
         Bits of the weights of a float network, 2 to 8; by default 8.
     calibration : ndarray of float, shape (batch, *input shape), optional
@@ -206,7 +213,10 @@ def encode_matrix(
     """
     if layout is not None and not isinstance(layout, Layout):
         raise TypeError(f"layout must be a Layout or None, not {layout!r}")
-    weights = np.asarray(weights)
+    try:
+        weights = np.asarray(weights)
+    except ValueError as error:
+        raise MatrixError("weights must be an array: their rows have different lengths") from error
     geometry = check_weights(weights)
     coded, order = code_matrix(weights, geometry, free_rows=bool(free_rows), layout=layout)
     matrix = Matrix(name="", coded=coded)
@@ -225,6 +235,8 @@ def decode_matrix(blob: bytes) -> np.ndarray:
     FormatError
         The blob is not such a file, or corrupt.
     """
+    if not isinstance(blob, bytes | bytearray | memoryview):
+        raise TypeError(f"blob must be bytes, not {type(blob).__name__}: use load for a path")
     nodes = read_network(bytes(blob)).nodes
     if len(nodes) != 1 or not isinstance(nodes[0], Matrix):
         raise FormatError("the file holds a network, not one matrix: use load")

@@ -24,7 +24,32 @@ from weightstream.spec.layout import Layout, Sharing
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
 #: Numbers of whatever a field means: too small, too large, just within the limits, beyond 64 bits.
-LIES = [0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 63, 64, 65, 127, 128, 255, 256, 1000, 4095, 4096, 1 << 15, 65535, 65536]
+LIES = [
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    8,
+    15,
+    16,
+    17,
+    63,
+    64,
+    65,
+    127,
+    128,
+    255,
+    256,
+    1000,
+    4095,
+    4096,
+    1 << 15,
+    65535,
+    65536,
+]
 LIES += [(1 << n) + d for n in (18, 20, 21, 22, 24, 31, 32, 40, 52, 62, 63, 64, 69) for d in (-1, 0, 1)]
 #: Fields that say how many bytes or words a section has, or would.
 LENGTHS = {
@@ -157,7 +182,9 @@ def header(rng: random.Random, samples: list[Sample]) -> bytes:
     data = assemble(sample.graph, sample.sections)
     fields = [file.MAGIC, file.VERSION, 0, len(data), HEADER.unpack_from(data)[4], len(sample.graph)]
     which = rng.randrange(6)
-    fields[which] = rng.randbytes(4) if not which else rng.choice(LIES) % (1 << (16, 16, 16, 64, 32, 32)[which])
+    fields[which] = (
+        rng.randbytes(4) if not which else rng.choice(LIES) % (1 << (16, 16, 16, 64, 32, 32)[which])
+    )
     altered = HEADER.pack(*fields) + data[HEADER.size :]
     return seal(altered) if which in (1, 2, 5) else altered
 
@@ -323,7 +350,9 @@ def wild(rng: random.Random, samples: list[Sample]) -> bytes:
     key_codes, key_data = [KeyCode(0)] * contexts.row_classes, b""
     if free_rows:
         bits = [rng.choice((0, 1, rng.randint(1, 15))) for _ in class_rows]
-        keys = [sorted(rng.randrange(1 << k) for _ in range(n)) for k, n in zip(bits, class_rows, strict=True)]
+        keys = [
+            sorted(rng.randrange(1 << k) for _ in range(n)) for k, n in zip(bits, class_rows, strict=True)
+        ]
         key_codes, key_data = encode_keys(np.array(sum(keys, []), np.uint16), bits, class_rows)
         if not rng.randrange(4):
             key_codes = [KeyCode(k, rng.randrange(16), rng.randrange(2)) if k else KeyCode(0) for k in bits]
@@ -344,7 +373,9 @@ def wild(rng: random.Random, samples: list[Sample]) -> bytes:
         sharing=sharing,
         lanes=np.split(words, lanes),
     )
-    return file.write_network(Network(tensors=(), nodes=(Matrix(name="", coded=coded),), inputs=(), outputs=()))
+    return file.write_network(
+        Network(tensors=(), nodes=(Matrix(name="", coded=coded),), inputs=(), outputs=())
+    )
 
 
 # ---- all of them ---------------------------------------------------------------------------------

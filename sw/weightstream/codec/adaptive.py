@@ -141,12 +141,12 @@ class AdaptiveEncoder(_Coder):
 class AdaptiveDecoder(_Coder):
     """Read what an `AdaptiveEncoder` wrote."""
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: bytes | memoryview):
         super().__init__()
         self._data = data
         self._at = 4
         self._range = _MASK
-        self._code = int.from_bytes(data[:4].ljust(4, b"\0"), "big")
+        self._code = int.from_bytes(bytes(data[:4]).ljust(4, b"\0"), "big")
 
     def bit(self, context: object, bit: int = 0) -> int:
         """Return the next decision; the argument `bit` is ignored."""
@@ -174,5 +174,5 @@ class AdaptiveDecoder(_Coder):
         """Check that nothing was left over."""
         if self._at < len(self._data):
             raise FormatError(
-                f"side information ends after {self._at} of its {len(self._data)} bytes: the section is corrupt"
+                f"side information ends after {self._at} of its {len(self._data)} bytes: it is corrupt"
             )

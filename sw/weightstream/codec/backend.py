@@ -1,13 +1,35 @@
-"""Which implementation moves the bits: numba where it is installed, numpy elsewhere. Both write the same bytes."""
+"""Which implementation moves the bits: numba if installed, else numpy. Both write the same bytes."""
+
+from __future__ import annotations
 
 import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ..errors import TargetError
+
+if TYPE_CHECKING:
+    from .palette import Palette
+
+
+class Decoder(Protocol):
+    """Reads the streams of a matrix, as often as asked."""
+
+    def symbols(self) -> np.ndarray:
+        """Decode all symbols, uint8, shape (rows, symbols)."""
+        ...
+
+    def weights(self, palette: Palette, columns: int) -> np.ndarray:
+        """Decode all weights, int8 or int16, shape (rows, columns)."""
+        ...
+
+    def multiply(self, palette: Palette, inputs: np.ndarray) -> np.ndarray:
+        """Return the products of inputs (batch, columns), int16, with all rows: int32, (batch, rows)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -16,8 +38,10 @@ class Backend:
 
     Parameters
     ----------
-    codewords, decoder : type
-        Codewords to be written, streams to be read.
+    codewords : type
+        Codewords to be written.
+    decoder : callable
+        Returns a `Decoder` of streams.
     decode_keys : callable
         Reader of keys.
     count_bytes : callable
@@ -25,7 +49,7 @@ class Backend:
     """
 
     codewords: type
-    decoder: type
+    decoder: Callable[..., Decoder]
     decode_keys: Callable[..., np.ndarray]
     count_bytes: Callable[[np.ndarray], np.ndarray]
 

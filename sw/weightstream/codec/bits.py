@@ -1,5 +1,7 @@
 """Bit fields and Rice codes, most significant bit first."""
 
+from array import array
+
 import numpy as np
 
 from ..errors import FormatError
@@ -23,7 +25,7 @@ def pack_fields(values: np.ndarray, widths: np.ndarray) -> bytes:
     return np.packbits((np.asarray(values, np.int64)[owner] >> shift & 1).astype(np.uint8)).tobytes()
 
 
-def unpack_records(data: bytes, count: int, widths: list[int]) -> list[np.ndarray]:
+def unpack_records(data: bytes | memoryview, count: int, widths: list[int]) -> list[np.ndarray]:
     """Read records of bit fields; the opposite of `pack_fields` for equal records.
 
     Parameters
@@ -81,7 +83,7 @@ class RiceReader:
         self._bits = np.unpackbits(np.frombuffer(data, np.uint8)).tobytes()
         self._at = 0
 
-    def read(self, count: int, parameter: int) -> list[int]:
+    def read(self, count: int, parameter: int) -> array:
         """Return `count` values.
 
         Raises
@@ -89,7 +91,7 @@ class RiceReader:
         FormatError
             The data end too early.
         """
-        bits, at, result = self._bits, self._at, []
+        bits, at, result = self._bits, self._at, array("q")
         if count * (1 + parameter) > len(bits) - at:
             raise FormatError("the keys end before their last row: the section is truncated")
         for _ in range(count):

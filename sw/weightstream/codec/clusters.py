@@ -60,12 +60,12 @@ def label_sums(histograms: np.ndarray, labels: np.ndarray, count: int) -> np.nda
 def _lloyd(
     histograms: np.ndarray, sums: np.ndarray, rounds: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Assign histograms to the law that codes them best, again and again; return labels, sums, bits of each."""
-    labels = None
+    """Assign histograms to the laws that code them best, repeatedly; return labels, sums, bits of each."""
+    labels = np.full(len(histograms), -1)
     for _ in range(rounds):
         bits = product(histograms, law_bits(sums))
         new = np.argmin(bits, axis=1)
-        if labels is not None and np.array_equal(new, labels):
+        if np.array_equal(new, labels):
             break
         labels = new
         sums = label_sums(histograms, labels, len(sums))

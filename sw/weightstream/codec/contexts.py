@@ -126,8 +126,8 @@ class ContextModel:
         groups : int
             Groups of weights in a codeword.
         passes : int
-            Symbols a group. If there are several, classes of columns are classes of groups, times `passes`, plus
-            the pass.
+            Symbols a group. If there are several, classes of columns are classes of groups, times
+            `passes`, plus the pass.
         taps : int
             Groups after which a kernel repeats; classes of columns tend to.
 
@@ -147,6 +147,8 @@ class ContextModel:
         rows = 1 + coder.choice("row classes", 1 << MAX_ROW_BITS, self.row_classes - 1)
         own_groups = self.columns[::passes] // passes
         column_count = 1 + coder.choice("column classes", 1 << MAX_COLUMN_BITS, int(own_groups.max()))
+        if column_count * passes > 1 << MAX_COLUMN_BITS:
+            raise FormatError(f"{column_count} column classes of {passes} passes are too many")
         group_map = np.zeros(1, np.uint8)
         if column_count > 1:
             group_map = _code_columns(coder, own_groups, column_count, groups, taps)
@@ -190,7 +192,13 @@ def _code_columns(coder: _Coder, own: np.ndarray, classes: int, groups: int, tap
                 ids.append(ids[i - stride])
                 continue
         ids.append(coder.choice("column", classes, value))
+    _check_highest(ids, classes)
     return np.array(ids, np.uint8)
+
+
+def _check_highest(ids: list[int], classes: int) -> None:
+    if max(ids) + 1 != classes:
+        raise FormatError(f"a map of {classes} classes uses {max(ids) + 1}: the section is corrupt")
 
 
 def _best_stride(own: np.ndarray, taps: int) -> int:
@@ -213,6 +221,7 @@ def _code_neighbours(coder: _Coder, own: np.ndarray, classes: int) -> np.ndarray
             ids.append(ids[-1])
         else:
             ids.append(coder.choice("class", classes, int(own[symbol])))
+    _check_highest(ids, classes)
     return np.array(ids, np.uint8)
 
 

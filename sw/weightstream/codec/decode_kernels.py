@@ -33,7 +33,7 @@ _RANGE_START = 1 << WINDOW_BITS
 _V, _R, _W0, _W1, _W2, _OFFSET = range(6)
 IMPOSSIBLE_END, NO_ZEROS, WORDS_LEFT = 1, 2, 3
 TRUNCATED, IMPOSSIBLE_KEY = -1, -2
-#: Tested where `spread_words` is called, too: numba leaves the call out, which other processors cannot compile.
+#: Tested where `spread_words` is called: numba leaves out a call that other processors cannot compile.
 _EXPAND = has_expand()
 _jit = njit(nogil=True, error_model="numpy", cache=True)
 

@@ -81,7 +81,7 @@ class Decoder:
         run = _Run(self._arrangement, self._words, self._starts, self._ends)
         block = np.zeros((columns, plan.streams), np.uint8)
         decode = self._decode_by_slot if self._contexts.by_slot else self._decode_shared
-        following = self._arrangement.active(0) if plan.tiles else None
+        following = self._arrangement.active(0)
         for tile in range(plan.tiles):
             active = following
             last = tile + 1 == plan.tiles
@@ -256,7 +256,7 @@ class _Run:
         return row_class[row]
 
     def slots(self) -> np.ndarray:
-        """Return which of the 2**14 slots of its table each window lies in: the largest z with R*z / 2**14 <= V."""
+        """Return the slot of its table that each window lies in: the largest z with R*z / 2**14 <= V."""
         wide = self._wide
         np.right_shift(self._window, _U(_WINDOW_SHIFT - FREQUENCY_BITS), out=wide)
         np.bitwise_or(wide, _U((1 << FREQUENCY_BITS) - 1), out=wide)

@@ -7,6 +7,9 @@ from ..spec.coder import WINDOW_BITS
 from .arrange import Arrangement
 from .vector import leading_zeros
 
+# Pyright does not know that numba adds an argument to the vector functions of its own.
+# pyright: reportCallIssue=false
+
 _U = np.uint64
 _RANGE_START = 1 << WINDOW_BITS
 _jit = njit(nogil=True, error_model="numpy", cache=True)

@@ -1,4 +1,4 @@
-"""Write streams of row codewords in numpy alone, vectorised over codewords: byte for byte as `encode_numba` does."""
+"""Write streams of row codewords in numpy alone: byte for byte as `encode_numba` does."""
 
 # Ref: Basu and Varshney, "Universal and Succinct Source Coding of Deep Neural Networks", 2022
 # Id: arXiv:1804.02800

@@ -57,7 +57,7 @@ def cumulative(tables: list[Table]) -> np.ndarray:
 
 
 def data_bits(counts: np.ndarray, frequencies: np.ndarray) -> float:
-    """Return the bits that symbols with `counts` cost under `frequencies`; infinite if one cannot be coded."""
+    """Return the bits of symbols with `counts` under `frequencies`; infinite if one cannot be coded."""
     used = counts > 0
     if np.any(frequencies[used] == 0):
         return float("inf")

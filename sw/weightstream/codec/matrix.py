@@ -10,13 +10,16 @@ from ..spec.coder import MAX_KEY_BITS, SYMBOLS
 from ..spec.container import MAX_COLUMNS, MAX_ROWS
 from ..spec.layout import Layout, Sharing, StreamPlan
 from .arrange import Arrangement
-from .backend import backend
+from .backend import Decoder, backend
 from .contexts import ContextModel
 from .frequencies import Table, cumulative, fit_tables
 from .keys import KeyCode, choose_key_bits, encode_keys
 from .palette import Palette, choose_palette, to_symbols
 from .search import search_contexts
 from .side import SideInformation, write_side
+
+#: A kernel's greatest height and width.
+MAX_KERNEL = 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +141,7 @@ class CodedMatrix:
         """Rows of each row class."""
         return np.bincount(self.row_class, minlength=self.contexts.row_classes).tolist()
 
-    def decoder(self):
+    def decoder(self) -> Decoder:
         """Return a decoder of the streams, of the backend in use."""
         own = backend()
         return own.decoder(
@@ -204,10 +207,6 @@ def check_weights(weights: np.ndarray) -> Geometry:
         raise MatrixError(
             f"weights must be (rows, columns) or (out, in, kh, kw), not of shape {weights.shape}"
         )
-    if weights.size and (int(weights.min()) < -128 or int(weights.max()) > 127):
-        raise MatrixError(
-            f"weights must be in [-128, 127], not in [{int(weights.min())}, {int(weights.max())}]"
-        )
     kernel = (weights.shape[2], weights.shape[3]) if weights.ndim == 4 else (1, 1)
     geometry = Geometry(
         rows=weights.shape[0], channels=weights.shape[1], kernel=kernel, four_axes=weights.ndim == 4
@@ -215,6 +214,14 @@ def check_weights(weights: np.ndarray) -> Geometry:
     if geometry.rows > MAX_ROWS or geometry.columns > MAX_COLUMNS:
         raise MatrixError(
             f"at most {MAX_ROWS} rows and {MAX_COLUMNS} columns can be coded, not {weights.shape}"
+        )
+    if not 1 <= min(kernel) <= max(kernel) <= MAX_KERNEL:
+        raise MatrixError(
+            f"kernels must be 1 x 1 to {MAX_KERNEL} x {MAX_KERNEL}, not {kernel[0]} x {kernel[1]}"
+        )
+    if weights.size and (int(weights.min()) < -128 or int(weights.max()) > 127):
+        raise MatrixError(
+            f"weights must be in [-128, 127], not in [{int(weights.min())}, {int(weights.max())}]"
         )
     return geometry
 

@@ -1,7 +1,7 @@
 """Additive palettes: one 4-bit symbol format for every weight format.
 
-A group of ``g`` neighbouring weights of a row is ``sum over passes of palette[pass][symbol]``. A row of K weights
-is ``ceil(K / g) * passes`` symbols, the passes of a group one after another.
+A group of ``g`` neighbouring weights of a row is ``sum over passes of palette[pass][symbol]``. A row of K
+weights is ``ceil(K / g) * passes`` symbols, the passes of a group one after another.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from .backend import backend
 
 #: Marks a weight that no symbol stands for.
 UNMATCHED = 255
+#: Symbols that are looked up together.
+_LOOK_UPS = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +90,18 @@ class Palette:
         -------
         ndarray of int8 or int16, shape (rows, n * group)
         """
-        dtype = self.dtype
-        groups = symbols.shape[1] // self.passes
-        result = self.values[0].astype(dtype)[symbols[:, :: self.passes]]
-        for index in range(1, self.passes):
-            result += self.values[index].astype(dtype)[symbols[:, index :: self.passes]]
-        return result.reshape(len(symbols), groups * self.group)
+        values = self.values.astype(self.dtype)
+        rows, groups = len(symbols), symbols.shape[1] // self.passes
+        result = np.empty((rows, groups, self.group), self.dtype)
+        # A few rows at a time: numpy widens the symbols to 64 bits.
+        step = max(1, _LOOK_UPS // max(groups, 1))
+        for start in range(0, rows, step):
+            part = symbols[start : start + step]
+            total = values[0][part[:, :: self.passes]]
+            for index in range(1, self.passes):
+                total += values[index][part[:, index :: self.passes]]
+            result[start : start + step] = total
+        return result.reshape(rows, groups * self.group)
 
 
 def choose_palette(weights: np.ndarray, kernel: tuple[int, int] = (1, 1)) -> Palette:
@@ -149,7 +157,7 @@ def _two_passes(present: np.ndarray) -> Palette:
 
 
 def window_palette(starts: np.ndarray) -> Palette:
-    """Return the palette of two passes: windows of 16 levels from `starts` on (the last one symbol 15), and offsets."""
+    """Return the palette of two passes: windows of 16 levels (the last: symbol 15), and offsets in them."""
     values = np.zeros((2, SYMBOLS, 1), np.int8)
     values[0, :, 0] = starts[0]
     values[0, SYMBOLS - len(starts) :, 0] = starts

@@ -1,8 +1,9 @@
 """Search for contexts that pay for themselves: minimum description length, greedily.
 
-Starting from one table, the search adds what saves most - classes of rows, classes of columns, the symbol before, a
-symbol further back - until nothing saves more than it costs in tables, maps and lost freedom to sort rows. Costs
-are entropies of joint histograms over a sample of the rows; contexts are gathered into tables by clustering.
+Starting from one table, the search adds what saves most - classes of rows, classes of columns, the symbol
+before, a symbol further back - until nothing saves more than it costs in tables, maps and lost freedom to
+sort rows. Costs are entropies of joint histograms over a sample of the rows; contexts are gathered into
+tables by clustering.
 
 All decisions are made in numpy on integer histograms, so that every backend finds the same contexts.
 """
@@ -50,8 +51,11 @@ class _Inputs:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Classes of each input."""
-        return tuple(
-            int(x.max(initial=0)) + 1 for x in (self.row_class, self.columns, self.previous, self.back)
+        return (
+            int(self.row_class.max(initial=0)) + 1,
+            int(self.columns.max()) + 1,
+            int(self.previous.max()) + 1,
+            int(self.back.max()) + 1,
         )
 
     @property
@@ -309,7 +313,7 @@ class _Search:
     # ---- costs ----
 
     def _joint(self, inputs: _Inputs, each: str = "") -> np.ndarray:
-        """Count symbols by context in the sample: (contexts, 16); or for `each` of the rows or columns apart."""
+        """Count the sample's symbols by context, (contexts, 16); with `each` = "rows", for each row apart."""
         row_class, (rows, columns, previous, back) = inputs.row_class, inputs.shape
         if each == "rows":
             row_class, rows = np.arange(len(self._kept)), len(self._kept)
@@ -344,7 +348,7 @@ class _Search:
         passes = self._palette.passes
         if len(inputs.columns) > passes:
             classes = inputs.columns[::passes] // passes
-            bits += 12 + entropy_bits(np.bincount(classes)) + 5 * int(classes.max())
+            bits += 12 + float(entropy_bits(np.bincount(classes))) + 5 * int(classes.max())
         for merged in (inputs.previous, inputs.back):
             count = int(merged.max())
             if 0 < count < SYMBOLS - 1:
@@ -379,7 +383,7 @@ class _Search:
 
 
 def _renumber(tables: np.ndarray) -> np.ndarray:
-    """Number tables in the order of their first use."""
+    """Return the tables numbered in the order of their first use."""
     flat = tables.reshape(-1)
     _, first, inverse = np.unique(flat, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.uint8)

@@ -49,7 +49,7 @@ def write_side(side: SideInformation, part_symbols: int, taps: int, free_rows: b
 
 
 def read_side(
-    data: bytes, rows: int, columns: int, parts: int, taps: int, free_rows: bool
+    data: bytes | memoryview, rows: int, columns: int, parts: int, taps: int, free_rows: bool
 ) -> SideInformation:
     """Read what `write_side` wrote.
 
@@ -60,7 +60,11 @@ def read_side(
     """
     decoder = AdaptiveDecoder(data)
     palette = _code_palette(decoder)
-    part_groups = -(-palette.row_symbols(columns) // (palette.passes * parts))
+    groups = -(-columns // palette.group)
+    if parts > max(groups, 1):
+        # What a file unpacks to is bounded by the weights it holds, not by their padding.
+        raise FormatError(f"rows of {groups} groups cannot have {parts} parts: the file is corrupt")
+    part_groups = -(-groups // parts)
     contexts = ContextModel().code(decoder, part_groups, palette.passes, taps)
     row_class = _code_rows(decoder, None, rows, contexts.row_classes, free_rows)
     key_codes = [_code_key(decoder) if free_rows else KeyCode(0) for _ in range(contexts.row_classes)]

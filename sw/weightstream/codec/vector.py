@@ -1,7 +1,8 @@
 """Vector code for the decoder, written as LLVM IR and called from numba.
 
-With a 16-bit range and 14-bit frequencies, ``floor(R * cum / 2**14)`` is the high half of a 16 x 16 bit product with
-``4 * cum``: one instruction for many streams. LLVM lowers the vectors of 32 streams to what the processor has.
+With a 16-bit range and 14-bit frequencies, ``floor(R * cum / 2**14)`` is the high half of a 16 x 16 bit
+product with ``4 * cum``: one instruction for many streams. LLVM lowers the vectors of 32 streams to what the
+processor has.
 
 All functions take addresses; the callers in `decode_numba` answer for the bounds.
 """
@@ -98,8 +99,8 @@ def _addresses(count):
 def _decode_shared(count):
     """Return `decode_shared` for tables of which at most the last `count` + 1 symbols are in use.
 
-    Straight-line code: in a loop LLVM would move the widened range out of it, and no longer see that a product's
-    high half is one instruction.
+    Straight-line code: in a loop LLVM would move the widened range out of it, and no longer see that a
+    product's high half is one instruction.
     """
 
     @intrinsic
@@ -126,8 +127,9 @@ def _decode_shared(count):
 
     decode_shared.__doc__ = """Decode a symbol of 32 streams that use the same table.
 
-    Arguments: addresses of the state and of the table's thresholds (16 x 32 x uint16, each 4 * cum, repeated), a mask
-    of the streams that have a row, the address for 32 symbols (uint8). Returns a mask of the streams that need a word.
+    Arguments: addresses of the state and of the table's thresholds (16 x 32 x uint16: 4 * cum, repeated), a
+    mask of the streams that have a row, the address for 32 symbols (uint8). Returns a mask of the streams
+    that need a word.
     """
     return decode_shared
 
@@ -171,7 +173,7 @@ def decode_own(_context, state, table, scratch, bounds):
 
 @intrinsic
 def advance(_context, state, lows, highs, active):
-    """Take the bounds of 32 streams' symbols (addresses of uint16) into their states; return who needs a word."""
+    """Take the bounds of 32 symbols (addresses of uint16) into the states; return who needs a word."""
 
     def generate(_ctx, builder, _signature, arguments):
         state, lows, highs, active = arguments
@@ -249,7 +251,7 @@ def look_up(_context, symbols, palette, first, add, out):
 
 @intrinsic
 def multiply_add(_context, columns, pitch, pairs, inputs, sums):
-    """Add to 32 sums (int32) the products of columns of weights (32 x int8 each, `pitch` apart) with inputs (int16).
+    """Add to 32 sums (int32) products of columns of weights (32 x int8, `pitch` apart) with inputs (int16).
 
     Columns are taken in pairs: LLVM makes one multiply-accumulate instruction of a pair's products.
     """
@@ -308,8 +310,8 @@ def multiply_add(_context, columns, pitch, pairs, inputs, sums):
 def transpose(_context, source, source_pitch, target, offsets):
     """Transpose 32 x 32 bytes.
 
-    Row i is read at ``source + i * source_pitch``; column c is written at ``target + offsets[c]`` (an address of 32
-    x int64), 32 bytes each.
+    Row i is read at ``source + i * source_pitch``; column c is written at ``target + offsets[c]`` (an address
+    of 32 x int64), 32 bytes each.
     """
 
     def generate(_ctx, builder, _signature, arguments):

@@ -52,7 +52,7 @@ def _linear(
     network: Network, node: Linear, x: np.ndarray, decode: Callable[[CodedMatrix], np.ndarray]
 ) -> np.ndarray:
     weights = node.matrix(decode)
-    sums = mac(x.reshape(len(x), -1), weights)
+    sums = mac(x.reshape(len(x), weights.shape[1]), weights)
     activation = node.activation
     y = requantise(sums, activation) if isinstance(activation, Requantise) else thresholds(sums, activation)
     target = network.tensor(node.output)

@@ -106,7 +106,8 @@ def relayout_network(
             sharing = Sharing()
             if layout is not None and isinstance(node, Linear):
                 palette = coded.palette
-                sharing = choose_sharing(*symbols.shape, layout, palette.passes, palette.group)
+                rows, count = symbols.shape
+                sharing = choose_sharing(rows, count, layout, palette.passes, palette.group)
             again, _ = code_symbols(
                 symbols,
                 coded.geometry,

@@ -40,10 +40,10 @@ class FieldReader:
     """Take fields from bytes; whatever is wrong is a `FormatError`."""
 
     def __init__(self, data: bytes | memoryview):
-        self._data = bytes(data)
+        self._data = memoryview(data)
         self._at = 0
 
-    def _take(self, count: int) -> bytes:
+    def _take(self, count: int) -> memoryview:
         if count > len(self._data) - self._at:
             raise FormatError(f"the graph section of {len(self._data)} bytes is truncated")
         self._at += count
@@ -81,7 +81,7 @@ class FieldReader:
         """Return a name."""
         raw = self._take(self.number("the length of a name", MAX_NAME_BYTES))
         try:
-            return raw.decode()
+            return bytes(raw).decode()
         except UnicodeDecodeError as error:
             raise FormatError("a name is not UTF-8: the file is corrupt") from error
 

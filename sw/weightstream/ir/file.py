@@ -4,12 +4,13 @@ Nothing in a file is executed. Reading takes the graph and the side information 
 are in the file's bytes until a layer is decoded.
 """
 
+import math
 import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..codec.matrix import CodedMatrix, Geometry
+from ..codec.matrix import MAX_KERNEL, CodedMatrix, Geometry
 from ..codec.side import read_side
 from ..errors import FormatError, VersionError, WeightstreamError
 from ..spec.container import (
@@ -40,6 +41,11 @@ from .network import Linear, Matrix, Network, Softmax, Tensor
 from .records import pack_records, read_record_head, unpack_records, write_record_head
 
 _ANY = (1 << 63) - 1
+#: Much more than networks have; each takes a hundred times the memory of its bytes in the file.
+_MAX_NODES = 4096
+_MAX_TENSORS = 2 * _MAX_NODES
+#: Values of a tensor that can be counted and held at all.
+_MAX_VALUES = (1 << 31) - 1
 
 
 # ---- writing -------------------------------------------------------------------------------------
@@ -149,28 +155,34 @@ def read_network(data: bytes) -> Network:
     """
     graph, body = _open(data)
     budget = _Budget(data, body)
-    tensors = tuple(_read_tensor(graph) for _ in range(graph.number("the number of tensors", len(data))))
+    tensors = tuple(_read_tensor(graph) for _ in range(graph.number("the number of tensors", _MAX_TENSORS)))
     inputs, outputs = (_read_names(graph, tensors) for _ in range(2))
     nodes = []
-    for _ in range(graph.number("the number of nodes", len(data))):
+    for _ in range(graph.number("the number of nodes", _MAX_NODES)):
         op = graph.number("an operator", OP_SOFTMAX)
         name = graph.name()
         if op == OP_MATRIX:
             nodes.append(Matrix(name=name, coded=_read_matrix(graph, budget)))
             continue
-        source, target = _read_name(graph, tensors), _read_name(graph, tensors)
+        source, target = _read_known(graph, tensors), _read_known(graph, tensors)
         if op == OP_SOFTMAX:
-            nodes.append(Softmax(name=name, input=source, output=target))
+            if target.dtype != "float32" or target.shape != source.shape:
+                raise FormatError(
+                    f"softmax {name!r} must write float32 of its input's shape: the file is corrupt"
+                )
+            nodes.append(Softmax(name=name, input=source.name, output=target.name))
             continue
         head = read_record_head(graph)
         records = budget.take(graph.number("the length of row records", len(data)))
         coded = _read_matrix(graph, budget)
         activation = unpack_records(head, records, coded.geometry.rows)
+        if not target.low <= min(head.outputs) <= max(head.outputs) <= target.high:
+            raise FormatError(f"node {name!r} has outputs beyond {target.dtype}: the file is corrupt")
         nodes.append(
             Linear(
                 name=name,
-                input=source,
-                output=target,
+                input=source.name,
+                output=target.name,
                 geometry=coded.geometry,
                 activation=activation,
                 coded=coded,
@@ -215,13 +227,13 @@ class _Budget:
     at: int
     weights: int = 0
 
-    def take(self, count: int) -> bytes:
+    def take(self, count: int) -> memoryview:
         if count > len(self.data) - self.at:
             raise FormatError(
                 f"a section of {count} bytes is longer than the rest of the file: it is corrupt"
             )
         self.at += count
-        return self.data[self.at - count : self.at]
+        return memoryview(self.data)[self.at - count : self.at]
 
     def lanes(self, counts: list[int]) -> list[np.ndarray]:
         """Return the words of lanes, where they lie in the file."""
@@ -253,6 +265,8 @@ def _read_tensor(graph: FieldReader) -> Tensor:
     dtype = DTYPES[graph.number("a type", len(DTYPES) - 1)]
     axes = graph.number("the number of axes", MAX_AXES, 1)
     shape = tuple(graph.number("an axis", MAX_COLUMNS, 1) for _ in range(axes))
+    if math.prod(shape) > _MAX_VALUES:
+        raise FormatError(f"tensor {name!r} has the shape {shape}, which is too large: the file is corrupt")
     try:
         if dtype == "float32":
             return Tensor(name=name, shape=shape, dtype=dtype)
@@ -265,14 +279,16 @@ def _read_tensor(graph: FieldReader) -> Tensor:
         raise FormatError(f"the file holds an impossible tensor: {error}") from error
 
 
-def _read_name(graph: FieldReader, tensors: tuple[Tensor, ...]) -> str:
+def _read_known(graph: FieldReader, tensors: tuple[Tensor, ...]) -> Tensor:
     if not tensors:
         raise FormatError("the file has an operator but no tensors: it is corrupt")
-    return tensors[graph.number("a tensor", len(tensors) - 1)].name
+    return tensors[graph.number("a tensor", len(tensors) - 1)]
 
 
 def _read_names(graph: FieldReader, tensors: tuple[Tensor, ...]) -> tuple[str, ...]:
-    return tuple(_read_name(graph, tensors) for _ in range(graph.number("a number of tensors", len(tensors))))
+    return tuple(
+        _read_known(graph, tensors).name for _ in range(graph.number("a number of tensors", len(tensors)))
+    )
 
 
 def _read_lane_lengths(graph: FieldReader, lanes: int) -> list[int]:
@@ -285,7 +301,10 @@ def _read_lane_lengths(graph: FieldReader, lanes: int) -> list[int]:
 def _read_matrix(graph: FieldReader, budget: _Budget) -> CodedMatrix:
     rows = graph.number("rows", MAX_ROWS)
     channels = graph.number("channels", MAX_COLUMNS)
-    kernel = (graph.number("a kernel's height", 255, 1), graph.number("a kernel's width", 255, 1))
+    kernel = (
+        graph.number("a kernel's height", MAX_KERNEL, 1),
+        graph.number("a kernel's width", MAX_KERNEL, 1),
+    )
     flags = graph.number("flags", FLAGS)
     geometry = Geometry(
         rows=rows,
@@ -312,7 +331,8 @@ def _read_matrix(graph: FieldReader, budget: _Budget) -> CodedMatrix:
     except WeightstreamError as error:
         raise FormatError(f"the file holds an impossible layout: {error}") from error
     side = budget.take(graph.number("the length of side information", _ANY))
-    keys = budget.take(graph.number("the length of keys", _ANY))
+    # A Rice code has up to 16 bits, and ones, which in a class are less than 2**15 and one a row.
+    keys = bytes(budget.take(graph.number("the length of keys", 3 * rows + (1 << 16))))
     words = budget.lanes(_read_lane_lengths(graph, lanes))
     taps = kernel[0] * kernel[1]
     read = read_side(side, rows, geometry.columns, sharing.parts, taps, free_rows)
@@ -328,5 +348,5 @@ def _read_matrix(graph: FieldReader, budget: _Budget) -> CodedMatrix:
         layout=layout,
         sharing=sharing,
         lanes=words,
-        stored_side=side,
+        stored_side=bytes(side),
     )

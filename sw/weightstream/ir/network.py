@@ -116,8 +116,8 @@ class Thresholds:
     Parameters
     ----------
     values : ndarray of int32, shape (rows, n)
-        Up to 15 thresholds a row, rising; a sum reaches a threshold if it is equal or greater. They hold what a
-        bias and a zero point would have added.
+        Up to 15 thresholds a row, rising; a sum reaches a threshold if it is equal or greater. They hold what
+        a bias and a zero point would have added.
     base, step : int
         Output below all thresholds; and what each one adds (1 or -1).
     """
@@ -247,11 +247,13 @@ class Network:
             raise NetworkError(f"node {node.name!r} computes with integers; its tensors must not be float32")
         if source.size != node.geometry.columns:
             raise NetworkError(
-                f"node {node.name!r} has {node.geometry.columns} columns, its input {node.input!r} {source.size} values"
+                f"node {node.name!r} has {node.geometry.columns} columns, "
+                f"its input {node.input!r} {source.size} values"
             )
         if target.size != node.geometry.rows:
             raise NetworkError(
-                f"node {node.name!r} has {node.geometry.rows} rows, its output {node.output!r} {target.size} values"
+                f"node {node.name!r} has {node.geometry.rows} rows, "
+                f"its output {node.output!r} {target.size} values"
             )
 
     def tensor(self, name: str) -> Tensor:

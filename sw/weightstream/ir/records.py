@@ -11,6 +11,12 @@ from ..spec.container import ACTIVATION_REQUANTISE, ACTIVATION_THRESHOLDS
 from .fields import FieldReader, FieldWriter
 from .network import MAX_MULTIPLIER_BITS, MAX_SHIFT, MAX_THRESHOLDS, Activation, Requantise, Thresholds
 
+_INT32 = (-(1 << 31), (1 << 31) - 1)
+#: Lowest and highest bias, multiplier and shift.
+_REQUANTISE = (_INT32, (1, (1 << MAX_MULTIPLIER_BITS) - 1), (0, MAX_SHIFT))
+#: Rows that are unpacked together; a multiple of 8, so that their records begin with a byte.
+_CHUNK_ROWS = 1 << 12
+
 
 @dataclass(frozen=True)
 class _Field:
@@ -33,6 +39,14 @@ class RecordHead:
     kind: int
     constants: tuple[int, ...]
     fields: tuple[_Field, ...]
+
+    @property
+    def outputs(self) -> tuple[int, int]:
+        """Two outputs, between which all are."""
+        if self.kind == ACTIVATION_REQUANTISE:
+            return self.constants[1], self.constants[2]
+        base, step = self.constants
+        return base, base + step * len(self.fields)
 
 
 def _head(activation: Activation) -> RecordHead:
@@ -83,13 +97,12 @@ def read_record_head(graph: FieldReader) -> RecordHead:
         if low > high:
             raise FormatError(f"an activation clips to [{low}, {high}]: the file is corrupt")
         half_even = graph.signed("a rounding", 0, 1)
-        limits = ((-(1 << 31), (1 << 31) - 1), (1, (1 << MAX_MULTIPLIER_BITS) - 1), (0, MAX_SHIFT))
-        fields = tuple(_read_field(graph, *limit) for limit in limits)
+        fields = tuple(_read_field(graph, *limits) for limits in _REQUANTISE)
         return RecordHead(kind, (zero_point, low, high, half_even), fields)
     base = graph.signed("a base", -512, 512)
     step = graph.signed("a step", -1, 1)
     count = graph.number("thresholds", MAX_THRESHOLDS)
-    field = _read_field(graph, -(1 << 31), (1 << 31) - 1) if count else _Field(0, 0)
+    field = _read_field(graph, *_INT32) if count else _Field(0, 0)
     return RecordHead(kind, (base, step), (field,) * count)
 
 
@@ -98,7 +111,7 @@ def _read_field(graph: FieldReader, low: int, high: int) -> _Field:
     return _Field(base, graph.number("the bits of a record field", (high - base).bit_length()))
 
 
-def unpack_records(head: RecordHead, data: bytes, rows: int) -> Activation:
+def unpack_records(head: RecordHead, data: bytes | memoryview, rows: int) -> Activation:
     """Return the activation of a layer.
 
     Raises
@@ -111,25 +124,36 @@ def unpack_records(head: RecordHead, data: bytes, rows: int) -> Activation:
         raise FormatError(
             f"{rows} row records of {width} bits do not fill {len(data)} bytes: the file is corrupt"
         )
-    raw = unpack_bits(data, rows, [field.bits for field in head.fields])
-    columns = [values + field.base for values, field in zip(raw, head.fields, strict=True)]
     if head.kind == ACTIVATION_THRESHOLDS:
-        values = np.array(columns, np.int64).reshape(len(head.fields), rows).T
-        if values.size and (int(values.max()) >= 1 << 31 or np.any(np.diff(values, axis=1) < 0)):
+        values = _unpack(head, data, rows, [_INT32[1]] * len(head.fields))
+        if np.any(values[:, 1:] < values[:, :-1]):
             raise FormatError("thresholds do not rise: the file is corrupt")
-        return Thresholds(values=values.astype(np.int32), base=head.constants[0], step=head.constants[1])
-    bias, multiplier, shift = columns
-    if rows and (
-        int(bias.max()) >= 1 << 31 or int(multiplier.max()) >> MAX_MULTIPLIER_BITS or int(shift.max()) > MAX_SHIFT
-    ):
-        raise FormatError("a row record is out of range: the file is corrupt")
+        return Thresholds(values=values, base=head.constants[0], step=head.constants[1])
+    values = _unpack(head, data, rows, [high for _, high in _REQUANTISE])
     zero_point, low, high, half_even = head.constants
     return Requantise(
-        bias=bias.astype(np.int32),
-        multiplier=multiplier.astype(np.int32),
-        shift=shift.astype(np.uint8),
+        bias=values[:, 0].copy(),
+        multiplier=values[:, 1].copy(),
+        shift=values[:, 2].astype(np.uint8),
         zero_point=zero_point,
         low=low,
         high=high,
         half_even=bool(half_even),
     )
+
+
+def _unpack(head: RecordHead, data: bytes | memoryview, rows: int, limits: list[int]) -> np.ndarray:
+    """Return the values of all rows, int32, shape (rows, fields)."""
+    bits = [field.bits for field in head.fields]
+    bases = np.array([field.base for field in head.fields], np.int64)
+    if not any(bits):
+        # Rows that take no bytes of the file take no memory either.
+        return np.broadcast_to(bases.astype(np.int32), (rows, len(bits)))
+    values = np.empty((rows, len(bits)), np.int32)
+    for start in range(0, rows, _CHUNK_ROWS):
+        count = min(_CHUNK_ROWS, rows - start)
+        chunk = np.stack(unpack_bits(data[start * sum(bits) // 8 :], count, bits), axis=1) + bases
+        if np.any(chunk > np.array(limits)):
+            raise FormatError("a row record is out of range: the file is corrupt")
+        values[start : start + count] = chunk
+    return values

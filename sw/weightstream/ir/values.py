@@ -87,7 +87,8 @@ def dequantise(tensor: Tensor, raw: np.ndarray) -> np.ndarray:
 
 def softmax(x: np.ndarray) -> np.ndarray:
     """Return the softmax over the channels (axis 1), float32."""
-    powers = np.exp(x - x.max(axis=1, keepdims=True), dtype=np.float32)
+    with np.errstate(over="ignore"):  # exp(-inf) is 0
+        powers = np.exp(x - x.max(axis=1, keepdims=True), dtype=np.float32)
     return powers / powers.sum(axis=1, keepdims=True)
 
 

@@ -27,8 +27,8 @@ def layer_cycles(plan: StreamPlan, positions: int = 1, columns: int = 1) -> int:
 def choose_sharing(rows: int, symbols: int, layout: Layout, together: int = 1, group: int = 1) -> Sharing:
     """Return the parts that a dense layer at batch 1 should be cut into.
 
-    Parts in slots need a multiplier a lane, which takes one weight a symbol (`group` = 1); parts in groups of lanes
-    need whole groups. Without a gain, rows stay whole: each part costs half a bit a row.
+    Parts in slots need a multiplier a lane, which takes one weight a symbol (`group` = 1); parts in groups of
+    lanes need whole groups. Without a gain, rows stay whole: each part costs half a bit a row.
     """
     splits = [n for n in range(1, layout.slots + 1) if layout.slots % n == 0] if group == 1 else [1]
     lane_groups = layout.lanes // LANE_GROUP if layout.lanes % LANE_GROUP == 0 else 1

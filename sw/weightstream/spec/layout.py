@@ -118,7 +118,8 @@ class StreamPlan:
         x = self.sharing
         if self.layout.lanes % (x.clone_groups * x.split_groups):
             raise LayoutError(
-                f"{x.clone_groups} clone groups x {x.split_groups} split groups must divide {self.layout.lanes} lanes"
+                f"{x.clone_groups} clone groups x {x.split_groups} split groups "
+                f"must divide {self.layout.lanes} lanes"
             )
         if self.layout.slots % (x.clone_slots * x.split_slots):
             raise LayoutError(
