@@ -1,5 +1,6 @@
 """The golden arithmetic, against exact rational numbers and worked examples."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -38,16 +39,10 @@ def requantise_one(total, activation) -> int:
     return requantise(np.array([[total]], np.int32), activation).item()
 
 
-def dense(name, source, target, weights, activation, **fields) -> Linear:
-    rows, columns = weights.shape
-    geometry = Geometry(rows=rows, channels=columns)
+def dense(name, source, target, weights, activation) -> Linear:
+    geometry = Geometry(rows=len(weights), channels=weights.shape[1])
     return Linear(
-        name=name,
-        input=source,
-        output=target,
-        geometry=geometry,
-        activation=activation,
-        **({"weights": weights} | fields),
+        name=name, input=source, output=target, geometry=geometry, activation=activation, weights=weights
     )
 
 
@@ -97,7 +92,9 @@ def test_mac_reaches_the_ends_of_int32_and_not_beyond(sign):
     x = np.full((1, 66312), 255, np.uint8)
     weights = np.full((1, 66312), sign * 127, np.int8)
     assert mac(x[:, 1:], weights[:, 1:]).item() == sign * 66311 * 255 * 127
-    with pytest.raises(NetworkError, match=r"^sums must fit int32, but go from -?2147514120 to -?2147514120$"):
+    with pytest.raises(
+        NetworkError, match=r"^sums must fit int32, but go from -?2147514120 to -?2147514120$"
+    ):
         mac(x, weights)
 
 
@@ -191,18 +188,8 @@ def test_run_decodes_what_holds_streams_only():
     nodes = list(network.nodes)
     for i in (0, 1):
         coded, _ = code_matrix(nodes[i].weights, nodes[i].geometry, free_rows=False)
-        fields = {"weights": None, "coded": coded}
-        nodes[i] = dense(
-            nodes[i].name,
-            nodes[i].input,
-            nodes[i].output,
-            network.nodes[i].weights,
-            nodes[i].activation,
-            **fields,
-        )
-    streamed = Network(
-        tensors=network.tensors, nodes=tuple(nodes), inputs=network.inputs, outputs=network.outputs
-    )
+        nodes[i] = replace(nodes[i], weights=None, coded=coded)
+    streamed = replace(network, nodes=tuple(nodes))
     x = np.random.default_rng(2).integers(0, 256, (3, 2, 4), np.uint8)
     expected = run(network, x).tolist()
     assert run(streamed, x).tolist() == expected
