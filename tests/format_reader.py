@@ -38,11 +38,11 @@ def read(data):
     must(crc == zlib.crc32(data[:16] + data[20:]), "length or CRC is wrong")
     sections = Sections(data, 24)
     fields = Fields(sections.take(graph_bytes))
-    tensors = [read_tensor(fields) for _ in range(fields.number(0, len(data)))]
+    tensors = [read_tensor(fields) for _ in range(fields.number(0, 8192))]
     last = len(tensors) - 1
     inputs, outputs = ([fields.number(0, last) for _ in range(fields.number(0, last + 1))] for _ in range(2))
     matrices = []
-    nodes = [read_node(fields, last, matrices) for _ in range(fields.number(0, len(data)))]
+    nodes = [read_node(fields, last, matrices) for _ in range(fields.number(0, 4096))]
     must(fields.at == graph_bytes, "the graph section is too long")
     check_graph(tensors, inputs, outputs, nodes, matrices)
     weights = sum((m.rows + 1) * (m.columns + 1) for m in matrices)
@@ -99,6 +99,7 @@ class Fields(Sections):
 def read_tensor(fields):
     tensor = {"name": fields.name(), "dtype": ("int8", "uint8", "float32")[fields.number(0, 2)]}
     tensor["shape"] = [fields.number(1, 2**20) for _ in range(fields.number(1, 8))]
+    must(math.prod(tensor["shape"]) < 2**31, "a tensor is too large")
     if tensor["dtype"] != "float32":
         (tensor["scale"],) = struct.unpack("<f", fields.take(4))
         must(0 < tensor["scale"] < math.inf, "a scale is not positive and finite")
@@ -161,7 +162,7 @@ def read_matrix(fields):
     must(lanes % (clone_groups * split_groups) == 0, "groups do not divide the lanes")
     must(slots % (clone_slots * m.split_slots) == 0, "clones and parts do not divide the slots")
     m.parts, m.row_lanes = m.split_slots * split_groups, lanes // clone_groups // split_groups
-    m.slots, m.side, m.keys = slots // clone_slots, fields.number(), fields.number()
+    m.slots, m.side, m.keys = slots // clone_slots, fields.number(), fields.number(0, 3 * m.rows + 2**16)
     length, m.words = 0, []
     for _ in range(lanes // clone_groups):
         length += fields.signed(-length, math.inf)
@@ -176,8 +177,13 @@ def check_graph(tensors, inputs, outputs, nodes, matrices):
     for node in (node for node in nodes if node["op"] != "matrix"):
         must(node["input"] in known and node["output"] not in known, f"node {node['name']!r} is out of order")
         known.add(node["output"])
-        if node["op"] == "dense":
-            source, target = tensors[node["input"]], tensors[node["output"]]
+        source, target = tensors[node["input"]], tensors[node["output"]]
+        if node["op"] == "softmax":
+            must(
+                target["dtype"] == "float32" and target["shape"] == source["shape"],
+                "softmax writes no float32",
+            )
+        else:
             must("float32" not in (source["dtype"], target["dtype"]), "a dense node has float tensors")
             a, m = node["activation"], matrices[node["matrix"]]
             must(math.prod(source["shape"]) == m.columns, "a matrix does not fit its input")

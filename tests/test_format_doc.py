@@ -25,7 +25,7 @@ from weightstream.spec.layout import Layout, Sharing
 HERE = Path(__file__).resolve().parent
 DOCUMENT = (HERE.parent / "docs" / "format.md").read_text("utf-8")
 BACKENDS = ["numpy"] + ["numba"] * (importlib.util.find_spec("numba") is not None)
-LAYOUTS = [None, Layout(1, 1), Layout(1, 32), Layout(4, 8)]
+LAYOUTS = [Layout(1, 1), Layout(1, 32), Layout(4, 8)]
 
 #: SHA-256 of the weights in tests/vectors, as `make_vectors.digest` makes it: what docs/format.md promises.
 DIGESTS = {
@@ -314,7 +314,7 @@ def test_altered_files_fare_alike(name):
     data = vector(name)
     rng = np.random.default_rng(len(data))
     graph_end = 24 + struct.unpack("<I", data[20:24])[0]
-    for _ in range(20):
+    for _ in range(15):
         at = int(rng.integers(graph_end, len(data)))
         altered = sealed(data[:at] + bytes([data[at] ^ 1 << int(rng.integers(8))]) + data[at + 1 :])
         try:

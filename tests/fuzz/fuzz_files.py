@@ -1,7 +1,7 @@
 """Read mutated files: each must be refused by a `FormatError`, or decode alike in every reader.
 
-The files are read in processes of their own, whose memory and time are limited. Run as a script it prints a line
-of progress, saves the files that fail, and then ends with exit code 1.
+The files are read in processes of their own, whose memory and time are limited. Run as a script it prints a
+line of progress, saves the files that fail, and then ends with exit code 1.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import os
 import random
 import resource
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -38,9 +39,10 @@ EXTRA_BYTES = 64 << 20
 SECONDS = 5
 #: The parent waits longer for a file, and longest for the first one: loops are compiled.
 _PATIENCE, _START = 60, 600
-#: Symbols that a stream may take in numpy, and all in the plain reader: they are slow, and so is a good file.
+#: Symbols that a stream may have to be decoded by numpy, which is as slow with long good files; and how long
+#: the plain reader is waited for.
 _NUMPY_STEPS = 8000
-_READER_SYMBOLS = 4000
+_READER_SECONDS = 1
 #: Shortest text of an error that can be called a sentence.
 _SENTENCE = 20
 
@@ -84,90 +86,105 @@ def _steps(model: Model) -> int:
     return sum(plan.tiles * (plan.part_symbols + 4) for plan in plans)
 
 
-def _symbols(model: Model) -> int:
-    plans = [coded.plan for coded in model.matrices().values()]
-    return sum(plan.rows * plan.sharing.parts * (plan.part_symbols + 1) for plan in plans)
-
-
-def examine(data: bytes, against_reader: bool = True) -> str:
-    """Read a file every way; return how it went.
+def examine(data: bytes) -> str:
+    """Read a file with all codecs; return how it went.
 
     Raises
     ------
     Failure
-        An error is no sentence, or two ways differ. Errors of other types pass through.
+        An error is no sentence, or two codecs differ. Errors of other types pass through.
     """
     good, model = attempt(from_bytes, data)
     if not good:
-        if against_reader:
-            _check_refusal(data, str(model))
         return "refused"
     assert isinstance(model, Model)
-    run = len(model.network.inputs) == 1 and model.network.tensor(model.network.inputs[0]).size < 1 << 20
+    run = len(model.network.inputs) == 1 and model.network.tensor(model.network.inputs[0]).size <= 1 << 20
     outcomes = {}
     for backend in BACKENDS:
         if backend == "numpy" and len(BACKENDS) > 1 and _steps(model) > _NUMPY_STEPS:
             continue
         os.environ["WEIGHTSTREAM_CODEC"] = backend
-        outcomes[backend] = list(_decode(from_bytes(data), run))
+        outcomes[backend] = list(_decode(Model(model.network, data), run))
     first, *others = outcomes.values()
     if any(other != first for other in others):
         raise Failure(f"the codecs differ: {outcomes}")
-    decoded = all(good for good, _ in first[: len(model.matrices())])
-    if against_reader and _symbols(model) <= _READER_SYMBOLS:
-        _check_reading(data, model, decoded)
-    if len(others) == len(BACKENDS) - 1:
-        return "decoded" if decoded else "corrupt"
-    return "long"
+    return "decoded" if all(good for good, _ in first[: len(model.matrices())]) else "corrupt"
 
 
-def _check_refusal(data: bytes, error: str) -> None:
-    """Hold a refusal to the reader written from the document, where that is not slow."""
+def compare(data: bytes, outcome: str) -> None:
+    """Hold the outcome of `examine` to the reader written from docs/format.md, unless that takes too long.
+
+    Raises
+    ------
+    Failure
+        They differ.
+    """
     try:
-        format_reader.read(data)
-    except format_reader.BadFile:
-        return
-    raise Failure(f"docs/format.md allows this file: {error}")
-
-
-def _check_reading(data: bytes, model: Model, decoded: bool) -> None:
-    try:
+        signal.setitimer(signal.ITIMER_REAL, _READER_SECONDS)
         read = format_reader.read(data)
     except format_reader.BadFile as error:
-        if decoded:
+        if outcome == "decoded":
             raise Failure(f"docs/format.md refuses this file: {error}") from error
         return
-    if not decoded:
-        raise Failure("docs/format.md allows these streams")
-    for own, coded in zip(read["matrices"], model.matrices().values(), strict=True):
+    except (TimeoutError, MemoryError):
+        return
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    if outcome != "decoded":
+        raise Failure(f"docs/format.md allows this file; here it is {outcome}: {attempt(from_bytes, data)}")
+    for own, coded in zip(read["matrices"], from_bytes(data).matrices().values(), strict=True):
         weights = coded.geometry.unflatten(coded.weights())
         if own["weights"] != weights.reshape(own["rows"], own["columns"]).tolist():
             raise Failure("a reader made from docs/format.md decodes other weights")
 
 
+def _on_alarm(*_: object) -> None:
+    raise TimeoutError
+
+
 # ---- the process that reads ----------------------------------------------------------------------
 
 
-def _allow(extra: int) -> None:
-    """Limit the address space to what is taken now and some bytes more."""
+def prepare() -> list:
+    """Compile all that is needed, before memory is limited; return the good files, taken apart."""
+    signal.signal(signal.SIGALRM, _on_alarm)
+    good = mutations.good_files().values()
+    for data in good:
+        if judge(data, limited=False) != ("decoded", ""):
+            raise Failure(f"a good file is not read: {judge(data, limited=False)}")
+    return [mutations.take_apart(data) for data in good]
+
+
+def judge(data: bytes, limited: bool = True, compared: bool = True) -> tuple[str, str]:
+    """Examine a file within the limits; return its outcome, "failed" if it has none, and what went wrong."""
+    start = time.process_time()
+    try:
+        if limited:
+            _allow(EXTRA_BYTES + len(data))
+        try:
+            outcome = examine(data)
+        finally:
+            _allow(None)
+        taken = time.process_time() - start
+        if limited and taken > SECONDS:
+            raise Failure(f"it took {taken:.1f} s")
+        if compared:
+            compare(data, outcome)
+    except BaseException:
+        return "failed", traceback.format_exc()
+    return outcome, ""
+
+
+def _allow(extra: int | None) -> None:
+    """Limit the address space to what is taken now and some bytes more; None ends that."""
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    limit = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (taken + extra, limit))
-
-
-def _forbid_nothing() -> None:
-    limit = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_AS, (most if extra is None else taken + extra, most))
 
 
 def work(seed: int, first: int, count: int) -> None:
-    """Examine some files; say each one's number before it is read, and its outcome after that."""
-    good = mutations.good_files()
-    for data in good.values():
-        # Compiles all that is needed, before memory is limited.
-        if examine(data) != "decoded":
-            raise Failure("a good file is not read")
-    samples = [mutations.take_apart(data) for data in good.values()]
+    """Examine mutated files; say each one's number before it is read, and its outcome after that."""
+    samples = prepare()
     print("ready", flush=True)
     for number in range(first, first + count):
         print(number, flush=True)
@@ -175,20 +192,15 @@ def work(seed: int, first: int, count: int) -> None:
         print(json.dumps([kind, *judge(data)]), flush=True)
 
 
-def judge(data: bytes) -> tuple[str, str]:
-    """Examine a file within the limits; return its outcome, "failed" if it has none, and what went wrong."""
-    _allow(EXTRA_BYTES + len(data))
-    start = time.process_time()
-    try:
-        outcome = examine(data)
-    except BaseException:
-        _forbid_nothing()
-        return "failed", traceback.format_exc()
-    _forbid_nothing()
-    taken = time.process_time() - start
-    if taken > SECONDS:
-        return "failed", f"it took {taken:.1f} s"
-    return outcome, ""
+def again(paths: list[Path]) -> int:
+    """Examine some files; say how each one went, and return the exit code."""
+    prepare()
+    code = 0
+    for path in paths:
+        outcome, error = judge(path.read_bytes())
+        print(path.name, outcome, error, flush=True)
+        code |= outcome == "failed"
+    return code
 
 
 # ---- the process that watches --------------------------------------------------------------------
@@ -263,11 +275,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so many")
     parser.add_argument("--save", type=Path, default=HERE.parent.parent / "build" / "fuzz", metavar="DIR")
+    parser.add_argument("--again", type=Path, nargs="+", metavar="FILE", help="read these files instead")
     parser.add_argument("--work", type=int, nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
         work(*arguments.work)
         return 0
+    if arguments.again:
+        return again(arguments.again)
     outcomes: Counter[str] = Counter()
     samples = [mutations.take_apart(data) for data in mutations.good_files().values()]
     shown = start = time.monotonic()

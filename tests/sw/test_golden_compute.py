@@ -183,7 +183,8 @@ def test_run_follows_the_definition():
     assert len(np.unique(raw)) > 2
 
 
-def test_run_decodes_what_holds_streams_only():
+def test_run_decodes_what_holds_streams_only(monkeypatch):
+    monkeypatch.setenv("WEIGHTSTREAM_CODEC", "numpy")
     network = two_layers()
     nodes = list(network.nodes)
     for i in (0, 1):

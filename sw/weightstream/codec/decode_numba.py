@@ -29,6 +29,8 @@ from .vector import STATE_FIELDS, WIDTH
 _BLOCK = 256
 #: Up to so many items of a batch are multiplied in the decoder's loop, more by BLAS, tile by tile.
 _FUSED_BATCH = 8
+#: Sums, of each part, item and stream, that are kept for that; more streams in parts are no sensible layout.
+_FUSED_SUMS = 1 << 18
 #: Rows that are decoded for one call of BLAS, or a tile if that is more.
 _BLAS_ROWS = 128
 _MESSAGES = {
@@ -158,7 +160,8 @@ class Decoder:
         if not inputs.size or not self._plan.rows:
             return sums
         bytes_ = _bytes_of(palette)
-        if bytes_ is not None and len(inputs) <= _FUSED_BATCH:
+        partial_sums = self._plan.sharing.parts * len(inputs) * self._width
+        if bytes_ is not None and len(inputs) <= _FUSED_BATCH and partial_sums <= _FUSED_SUMS:
             self._multiply_fused(bytes_, inputs, sums)
             return sums
         begun = self._begin()

@@ -33,6 +33,10 @@ _ROUNDS = 4
 _BEGINNINGS = 2
 _WORTH = 1e-4
 _REFINEMENTS = 3
+#: Counts of a refinement's histogram: beyond, it is left out.
+_MOST_COUNTS = 1 << 23
+#: A neighbour must tell so many times what independent symbols seem to tell: half a nat for each free count.
+_TELLS = 1.15 * 0.72
 _ROW_CLASSES = (2, 4, 8, 16)
 _COLUMN_CLASSES = (2, 4, 8, 16)
 _NEIGHBOUR_CLASSES = (2, 3, 4, 6, 8, 16)
@@ -180,9 +184,10 @@ class _Search:
             inputs = best.inputs
             rows, columns = inputs.shape[:2]
             moved = inputs
-            if columns > self._palette.passes:
+            contexts = int(np.prod(inputs.shape)) * SYMBOLS
+            if columns > self._palette.passes and len(inputs.columns) * contexts // columns <= _MOST_COUNTS:
                 moved = replace(moved, columns=self._reassign_columns(best))
-            if rows > 1 and self._fixed is None:
+            if rows > 1 and self._fixed is None and len(self._kept) * contexts // rows <= _MOST_COUNTS:
                 moved = replace(moved, row_class=self._reassign_rows(best))
             if moved is inputs or moved.shape != inputs.shape:
                 break
@@ -204,10 +209,8 @@ class _Search:
         bits = self._context_bits(best).reshape(rows, -1)
         joint = self._joint(replace(best.inputs, row_class=np.zeros(len(self._kept), np.uint8)), "rows")
         share = np.bincount(best.inputs.row_class, minlength=rows) / len(self._kept)
-        cost = product(joint.reshape(len(self._kept), -1).astype(np.float64), bits) - np.log2(
-            np.maximum(share, 1e-3)
-        )
-        return np.argmin(cost, axis=1).astype(np.uint8)
+        cost = product(joint.reshape(len(self._kept), -1).astype(np.float64), bits)
+        return np.argmin(cost - np.log2(np.maximum(share, 1e-3)), axis=1).astype(np.uint8)
 
     def _reassign_columns(self, best: _Found) -> np.ndarray:
         passes = self._palette.passes
@@ -218,10 +221,8 @@ class _Search:
         every = np.arange(groups * passes, dtype=np.int64)
         joint = self._joint(replace(best.inputs, columns=every)).reshape(groups, passes, -1)
         share = np.bincount(best.inputs.columns[::passes] // passes, minlength=classes) / groups
-        cost = product(joint.reshape(groups, -1).astype(np.float64), bits.reshape(classes, -1)) - np.log2(
-            np.maximum(share, 1e-3)
-        )
-        picked = np.argmin(cost, axis=1)
+        cost = product(joint.reshape(groups, -1).astype(np.float64), bits.reshape(classes, -1))
+        picked = np.argmin(cost - np.log2(np.maximum(share, 1e-3)), axis=1)
         return (picked[:, None] * passes + np.arange(passes)).reshape(-1).astype(np.uint8)
 
     # ---- candidates ----
@@ -299,15 +300,9 @@ class _Search:
         here, there = self._sample[:, distance:], self._sample[:, :-distance]
         pair = (there.astype(np.uint16) << 4 | here).reshape(-1)
         joint = np.bincount(pair, minlength=SYMBOLS * SYMBOLS).reshape(SYMBOLS, SYMBOLS)
-        # What the neighbour tells at most, and what telling it costs at least: independent symbols end here.
         told = entropy_bits(joint.sum(axis=0)) - entropy_bits(joint).sum()
-        if (
-            told
-            > 0.72
-            * (np.count_nonzero(joint.sum(axis=1)) - 1)
-            * (np.count_nonzero(joint.sum(axis=0)) - 1)
-            * 1.15
-        ):
+        free = (np.count_nonzero(joint.sum(axis=1)) - 1) * (np.count_nonzero(joint.sum(axis=0)) - 1)
+        if told > _TELLS * free:
             yield from agglomerate(joint, _NEIGHBOUR_CLASSES)
 
     # ---- costs ----
@@ -366,18 +361,22 @@ class _Search:
                 row_class = cluster_histograms(
                     self._row_histograms(self._codewords), inputs.shape[0], inputs.row_class, self._kept
                 )
-        tables = best.tables
-        if int(tables.max()) == 0:
-            if self._fixed is None:
+        # Classes that no row of the matrix is in would only cost.
+        classes = int(row_class.max(initial=0)) + 1
+        tables = best.tables[:classes]
+        if not tables.any():
+            if classes == 1:
                 return ContextModel(), np.zeros(self._rows, np.uint8), best.cost
-        # A row class that no row was put into would shift the others.
+            # Classes that must be kept are told apart by their tables.
+            tables = tables.copy()
+            tables[1:] = 1
         model = ContextModel(
-            row_classes=int(row_class.max(initial=0)) + 1,
+            row_classes=classes,
             columns=inputs.columns,
             previous=inputs.previous,
             back=inputs.back,
             distance=inputs.distance if inputs.back.any() else 1,
-            tables=_renumber(tables[: int(row_class.max(initial=0)) + 1]),
+            tables=_renumber(tables),
         )
         return model, row_class.astype(np.uint8), best.cost
 
