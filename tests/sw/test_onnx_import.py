@@ -193,6 +193,13 @@ def test_names_are_those_of_the_graph():
     ]
 
 
+def test_names_that_nodes_share_are_told_apart():
+    model = mlp()
+    for node in model.graph.node:
+        node.name = "layer"
+    assert [node.name for node in import_onnx(model, calibration=X).nodes] == ["layer", "y"]
+
+
 def test_lenet_at_4_and_8_bits_loses_little():
     x, labels = mnist_excerpt()
     model = onnx.load(MNIST / "lenet-300-100.onnx")
@@ -291,7 +298,7 @@ def test_quantised_networks_compute_what_onnxruntime_does(options):
     network = import_onnx(model)
     expected = infer(model, x)
     assert np.array_equal(finish(network, run(network, x)), expected)
-    assert len(np.unique(expected)) > 30
+    assert len(np.unique(expected)) > 20
 
 
 def test_committed_ternary_network_is_taken_exactly():
@@ -312,7 +319,7 @@ def test_integers_may_come_in_and_go_out():
         "w": RNG.integers(-9, 9, (12, 16)).astype(np.int8),
         "ws": np.float32(0.1),
         "wz": np.int8(0),
-        "ys": np.float32(1.7),
+        "ys": np.float32(np.pi / 2),
     }
     nodes = ["QGemm x,s,z,w,ws,wz,,ys,z -> y; transB=1"]
     network = import_onnx(make(nodes, constants, dtype=INT8, output=INT8))

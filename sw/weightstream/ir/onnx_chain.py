@@ -176,7 +176,9 @@ class _Reader:
             self.steps[-1] = replace(self.steps[-1], output=self.current)
 
     def _append(self, step: type[Step], node: onnx.NodeProto, **fields) -> None:
-        name = node.name or node.output[0]
+        # Nodes may share a name, or have none; values do not.
+        taken = {other.name for other in self.steps if isinstance(other, step)}
+        name = node.name if node.name and node.name not in taken else node.output[0]
         self.steps.append(step(name=name, label=describe(node), output=node.output[0], **fields))
 
     def _dense(

@@ -36,7 +36,7 @@ def export_onnx(network: Network) -> onnx.ModelProto:
     for node in network.nodes:
         if isinstance(node, Softmax):
             graph.real[node.output] = graph.add(
-                "Softmax", [graph.dequantise(node.input)], node.output, name=node.name, axis=-1
+                "Softmax", [graph.dequantise(node.input)], node.output, fixed=True, name=node.name, axis=-1
             )
         elif not isinstance(node, Linear) or node.geometry.kernel != (1, 1):
             _refuse(node, "only dense layers and softmax can")
@@ -83,10 +83,9 @@ class _Graph:
         self._constants.append(self._onnx.numpy_helper.from_array(np.asarray(values, dtype), name))
         return name
 
-    def add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Add a node and return the name of its output: a tensor's, or a new one like the one asked for."""
-        if output not in (tensor.name for tensor in self._network.tensors):
-            output = self._free(output)
+    def add(self, op: str, inputs: list[str], output: str, *, fixed: bool = False, **attributes: Any) -> str:
+        """Add a node and return the name of its output: a free one like it, or it if `fixed`."""
+        output = output if fixed else self._free(output)
         self._nodes.append(self._onnx.helper.make_node(op, inputs, [output], **attributes))
         return output
 
@@ -105,8 +104,11 @@ class _Graph:
     def dequantise(self, name: str) -> str:
         """Return where the real values of a tensor are; they are computed if they are nowhere yet."""
         if name not in self.real:
-            output = f"{name}.dq" if name in self._network.inputs else name
-            self.real[name] = self.add("DequantizeLinear", [self.raw[name], *self.grid(name)], output)
+            inputs = [self.raw[name], *self.grid(name)]
+            if name in self._network.inputs:
+                self.real[name] = self.add("DequantizeLinear", inputs, f"{name}.dq")
+            else:
+                self.real[name] = self.add("DequantizeLinear", inputs, name, fixed=True)
         return self.real[name]
 
     def model(self) -> onnx.ModelProto:
