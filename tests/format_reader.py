@@ -79,6 +79,7 @@ class Fields(Sections):
             byte = self.take(1)[0]
             value += (byte & 127) << 7 * i
             if byte < 128:
+                must(byte or not i, "a number is longer than it needs to be")
                 must(low <= value <= high, f"{value} is not in {low}..{high}")
                 return value
         raise BadFile("a number has more than 10 bytes")
@@ -125,7 +126,7 @@ def read_activation(fields):
         a = {"kind": "requantise"}
         a["zero_point"], a["low"], a["high"] = (fields.signed(-512, 512) for _ in range(3))
         must(a["low"] <= a["high"], "low is above high")
-        a["half_even"] = fields.signed(0, 1)
+        a["rounding"] = ("up", "even", "float32")[fields.signed(0, 2)]
         a["fields"] = [record_field(fields, *limits) for limits in (INT32, (1, 2**24 - 1), (0, 47))]
     else:
         a = {"kind": "thresholds", "base": fields.signed(-512, 512), "step": fields.signed(-1, 1)}

@@ -107,7 +107,7 @@ def network():
     nodes = (
         dense(1, "first", x, a, requantise(2, 12, 28, zero_point=0, low=0, high=255)),
         dense(5, "steps", a, b, Thresholds(values=steps, base=1, step=-1), 60000, -1),
-        dense(9, "last", b, c, requantise(10, 10, 22, zero_point=-3, low=-128, high=127, half_even=False)),
+        dense(9, "last", b, c, requantise(10, 10, 22, zero_point=-3, low=-128, high=127, rounding="up")),
         Softmax(name="softmax", input="logits", output="probabilities"),
     )
     return Network(tensors=(x, a, b, c, p), nodes=nodes, inputs=("x",), outputs=("probabilities",))

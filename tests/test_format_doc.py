@@ -118,15 +118,23 @@ def dot(weights, item):
     return sum(w * v for w, v in zip(weights, item, strict=True))
 
 
+def float32(value):
+    """Round to 24 significant bits, halves to even."""
+    return struct.unpack("f", struct.pack("f", value))[0]
+
+
 def activate(a, record, total):
     """Return an output of a dense node."""
     if a["kind"] == "thresholds":
         return a["base"] + a["step"] * sum(threshold <= total for threshold in record)
     bias, multiplier, shift = record
+    if a["rounding"] == "float32":
+        y = round(float32(float32(total + bias) * multiplier / 2**shift))
+        return min(max(a["zero_point"] + y, a["low"]), a["high"])
     p = (total + bias) * multiplier
     h = 2**shift // 2
     y = (p + h) >> shift
-    if a["half_even"] and shift > 0 and (p + h) % 2**shift == 0 and y % 2:
+    if a["rounding"] == "even" and shift > 0 and (p + h) % 2**shift == 0 and y % 2:
         y -= 1
     return min(max(a["zero_point"] + y, a["low"]), a["high"])
 

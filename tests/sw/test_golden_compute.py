@@ -107,7 +107,7 @@ def test_mac_reaches_the_ends_of_int32_and_not_beyond(sign):
 )
 def test_requantise_rounds_halves_as_stated(total, even, up):
     assert requantise_one(total, requantiser(0, 1, 1)) == even
-    assert requantise_one(total, requantiser(0, 1, 1, half_even=False)) == up
+    assert requantise_one(total, requantiser(0, 1, 1, rounding="up")) == up
 
 
 @given(
@@ -116,18 +116,18 @@ def test_requantise_rounds_halves_as_stated(total, even, up):
     multiplier=st.integers(1, (1 << 24) - 1),
     shift=st.integers(0, 47),
     zero_point=st.integers(-128, 255),
-    half_even=st.booleans(),
+    rounding=st.sampled_from(["up", "even"]),
 )
-def test_requantise_is_the_rounded_rational_number(total, bias, multiplier, shift, zero_point, half_even):
+def test_requantise_is_the_rounded_rational_number(total, bias, multiplier, shift, zero_point, rounding):
     activation = requantiser(
-        bias, multiplier, shift, zero_point=zero_point, low=-200, high=300, half_even=half_even
+        bias, multiplier, shift, zero_point=zero_point, low=-200, high=300, rounding=rounding
     )
     if not -(1 << 31) <= total + bias < 1 << 31:
         with pytest.raises(NetworkError, match=r"^sums with their biases must fit int32, but go from"):
             requantise_one(total, activation)
         return
     exact = Fraction((total + bias) * multiplier, 1 << shift)
-    rounded = round(exact) if half_even else (exact + Fraction(1, 2)).__floor__()
+    rounded = round(exact) if rounding == "even" else (exact + Fraction(1, 2)).__floor__()
     assert requantise_one(total, activation) == min(max(zero_point + rounded, -200), 300)
 
 

@@ -40,7 +40,7 @@ def assert_same(one, other):
         assert (type(a), a.name, a.input, a.output) == (type(b), b.name, b.input, b.output)
         if isinstance(a, Linear):
             assert np.array_equal(a.weights, b.weights)
-            for field in ("bias", "multiplier", "shift", "zero_point", "low", "high", "half_even"):
+            for field in ("bias", "multiplier", "shift", "zero_point", "low", "high", "rounding"):
                 assert np.array_equal(getattr(a.activation, field), getattr(b.activation, field)), field
 
 
@@ -212,7 +212,7 @@ def with_matrix(network):
 
 REFUSED = {
     "rounding": (
-        lambda network: with_activation(network, 0, half_even=False),
+        lambda network: with_activation(network, 0, rounding="up"),
         "'fc1' cannot be exported: it rounds halves up, ONNX to even",
     ),
     "bias": (

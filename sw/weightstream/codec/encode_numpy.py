@@ -42,7 +42,7 @@ class Codewords:
         for j in range(columns):
             index = symbols[:, j].astype(np.int64)
             if tables is not None:
-                index += tables[:, j] * np.int64(cum.shape[1])
+                index += np.multiply(tables[:, j], cum.shape[1], dtype=np.int64)
             bottom = span * flat[index] >> FREQUENCY_BITS
             span = (span * flat[index + 1] >> FREQUENCY_BITS) - bottom
             bits = NORMALISING_SHIFT[span]

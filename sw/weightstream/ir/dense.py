@@ -11,6 +11,8 @@ from ..codec.matrix import Geometry
 from ..errors import NetworkError
 from .network import MAX_MULTIPLIER_BITS, MAX_SHIFT, Linear, Requantise, Tensor
 
+#: Numbers below 2**8 with so many fractional bits are float32.
+EXACT_SHIFT = 16
 #: Effective scales must be less.
 MAX_SCALE = 1 << MAX_MULTIPLIER_BITS
 
@@ -142,6 +144,8 @@ def make_dense(
             zero_point=target.zero_point,
             low=output_range[0],
             high=output_range[1],
+            # Where float32 is exact, integers alone say the same.
+            rounding="even" if int(shift.max(initial=0)) <= EXACT_SHIFT else "float32",
         ),
         weights=weights.astype(np.int8),
         weight_scale=weight_scale.astype(np.float32),

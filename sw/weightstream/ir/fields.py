@@ -2,7 +2,7 @@
 
 import struct
 
-from ..errors import FormatError
+from ..errors import FormatError, NetworkError
 from ..spec.container import MAX_NAME_BYTES
 
 _MAX_NUMBER_BYTES = 10
@@ -31,7 +31,12 @@ class FieldWriter:
 
     def name(self, value: str) -> None:
         """Append a name in UTF-8, its length first."""
-        raw = value.encode()[:MAX_NAME_BYTES].decode(errors="ignore").encode()
+        try:
+            raw = value.encode()
+        except UnicodeEncodeError as error:
+            raise NetworkError(f"the name {value!r} cannot be written in UTF-8") from error
+        if len(raw) > MAX_NAME_BYTES:
+            raise NetworkError(f"the name {value!r} has {len(raw)} bytes; a file takes {MAX_NAME_BYTES}")
         self.number(len(raw))
         self.data += raw
 
@@ -56,6 +61,8 @@ class FieldReader:
             byte = self._take(1)[0]
             value |= (byte & 0x7F) << 7 * i
             if not byte & 0x80:
+                if i and not byte:
+                    raise FormatError(f"{what} is longer than it needs to be: the file is corrupt")
                 break
         else:
             raise FormatError(

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..codec.matrix import MAX_KERNEL, CodedMatrix, Geometry
 from ..codec.side import read_side
-from ..errors import FormatError, VersionError, WeightstreamError
+from ..errors import FormatError, NetworkError, VersionError, WeightstreamError
 from ..spec.container import (
     CRC_END,
     CRC_OFFSET,
@@ -52,7 +52,22 @@ _MAX_VALUES = (1 << 31) - 1
 
 
 def write_network(network: Network) -> bytes:
-    """Return a network, all of whose matrices are coded, as the bytes of a file."""
+    """Return a network, all of whose matrices are coded, as the bytes of a file.
+
+    Raises
+    ------
+    NetworkError
+        The format cannot hold the network: a name, number or shape is beyond its limits.
+    """
+    data = _write(network)
+    try:
+        read_network(data)
+    except FormatError as error:
+        raise NetworkError(f"the network cannot be written: {error}") from error
+    return data
+
+
+def _write(network: Network) -> bytes:
     graph = FieldWriter()
     blobs: list[tuple[list[bytes], CodedMatrix]] = []
     names = [tensor.name for tensor in network.tensors]

@@ -84,8 +84,10 @@ class Requantise:
         0 to 47.
     zero_point, low, high : int
         Of the output; low and high clip what the zero point was added to.
-    half_even : bool
-        Halves are rounded to the even neighbour (as onnxruntime does), not up.
+    rounding : str
+        ``up``: halves up. ``even``: halves to the even neighbour. ``float32``: sum and bias, then the
+        product, are rounded to float32 (24 significant bits), then halves to the even neighbour: what
+        onnxruntime computes.
     """
 
     bias: np.ndarray
@@ -94,7 +96,7 @@ class Requantise:
     zero_point: int
     low: int
     high: int
-    half_even: bool = True
+    rounding: str = "even"
 
     def reorder(self, order: np.ndarray) -> "Requantise":
         """Return the same with its rows in another order."""
@@ -105,7 +107,7 @@ class Requantise:
             zero_point=self.zero_point,
             low=self.low,
             high=self.high,
-            half_even=self.half_even,
+            rounding=self.rounding,
         )
 
 

@@ -160,7 +160,7 @@ def _export_requantised(graph: _Graph, node: Linear, activation: Requantise) -> 
     weights = _weights(node, target)
     scale = find_weight_scale(activation.multiplier, activation.shift, source.scale, target.scale)
     bias = activation.bias + source.zero_point * weights.sum(axis=1, dtype=np.int64)
-    if not activation.half_even and activation.shift.any():
+    if activation.rounding == "up" and activation.shift.any():
         _refuse(node, "it rounds halves up, ONNX to even")
     if np.isnan(scale).any():
         _refuse(node, "no float32 weight scale gives its multipliers")

@@ -18,15 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError, NetworkError
-from .dense import find_weight_scale, make_dense
+from .dense import EXACT_SHIFT, find_weight_scale, make_dense
 from .network import MAX_SHIFT, Linear, Network, Tensor
 from .values import check_finite, check_shape, quantise, quantise_input
 
 #: Bits of a multiplier: the most unless that makes the shift more than `EXACT_SHIFT`; but always the least.
 MOST_BITS = 8
 LEAST_BITS = 5
-#: Numbers below 2**8 with so many fractional bits are float32.
-EXACT_SHIFT = 16
 #: Significant bits of an activation's scale.
 SCALE_BITS = 12
 #: Clipped ranges that are tried, as shares of the whole.

@@ -7,7 +7,7 @@ import numpy as np
 from ..codec.bits import pack_fields
 from ..codec.bits import unpack_records as unpack_bits
 from ..errors import FormatError
-from ..spec.container import ACTIVATION_REQUANTISE, ACTIVATION_THRESHOLDS
+from ..spec.container import ACTIVATION_REQUANTISE, ACTIVATION_THRESHOLDS, ROUNDINGS
 from .fields import FieldReader, FieldWriter
 from .network import MAX_MULTIPLIER_BITS, MAX_SHIFT, MAX_THRESHOLDS, Activation, Requantise, Thresholds
 
@@ -51,7 +51,12 @@ class RecordHead:
 
 def _head(activation: Activation) -> RecordHead:
     if isinstance(activation, Requantise):
-        constants = (activation.zero_point, activation.low, activation.high, int(activation.half_even))
+        constants = (
+            activation.zero_point,
+            activation.low,
+            activation.high,
+            ROUNDINGS.index(activation.rounding),
+        )
         columns = (activation.bias, activation.multiplier, activation.shift)
         return RecordHead(ACTIVATION_REQUANTISE, constants, tuple(_Field.of(c) for c in columns))
     constants = (activation.base, activation.step)
@@ -96,9 +101,9 @@ def read_record_head(graph: FieldReader) -> RecordHead:
         )
         if low > high:
             raise FormatError(f"an activation clips to [{low}, {high}]: the file is corrupt")
-        half_even = graph.signed("a rounding", 0, 1)
+        rounding = graph.signed("a rounding", 0, len(ROUNDINGS) - 1)
         fields = tuple(_read_field(graph, *limits) for limits in _REQUANTISE)
-        return RecordHead(kind, (zero_point, low, high, half_even), fields)
+        return RecordHead(kind, (zero_point, low, high, rounding), fields)
     base = graph.signed("a base", -512, 512)
     step = graph.signed("a step", -1, 1)
     count = graph.number("thresholds", MAX_THRESHOLDS)
@@ -130,7 +135,7 @@ def unpack_records(head: RecordHead, data: bytes | memoryview, rows: int) -> Act
             raise FormatError("thresholds do not rise: the file is corrupt")
         return Thresholds(values=values, base=head.constants[0], step=head.constants[1])
     values = _unpack(head, data, rows, [high for _, high in _REQUANTISE])
-    zero_point, low, high, half_even = head.constants
+    zero_point, low, high, rounding = head.constants
     return Requantise(
         bias=values[:, 0].copy(),
         multiplier=values[:, 1].copy(),
@@ -138,7 +143,7 @@ def unpack_records(head: RecordHead, data: bytes | memoryview, rows: int) -> Act
         zero_point=zero_point,
         low=low,
         high=high,
-        half_even=bool(half_even),
+        rounding=ROUNDINGS[rounding],
     )
 
 

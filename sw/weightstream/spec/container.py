@@ -14,6 +14,8 @@ MAX_LANE_WORDS = 1 << 40
 
 OP_MATRIX, OP_DENSE, OP_SOFTMAX = range(3)
 ACTIVATION_REQUANTISE, ACTIVATION_THRESHOLDS = range(2)
+#: Of halves: up; to the even neighbour; as float32 arithmetic rounds sums, products and results.
+ROUNDINGS = ("up", "even", "float32")
 DTYPES = ("int8", "uint8", "float32")
 FLAG_TAPS_FIRST, FLAG_FREE_ROWS, FLAG_FOUR_AXES = 1, 2, 4
 FLAGS = FLAG_TAPS_FIRST | FLAG_FREE_ROWS | FLAG_FOUR_AXES

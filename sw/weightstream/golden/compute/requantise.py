@@ -30,12 +30,17 @@ def requantise(sums: np.ndarray, activation: Requantise) -> np.ndarray:
         A sum and its bias do not fit int32.
     """
     biased = check_sums(sums.astype(np.int64) + activation.bias, "sums with their biases")
-    product = biased * activation.multiplier.astype(np.int64)
     shift = activation.shift.astype(np.int64)
-    half = np.int64(1) << shift >> 1  # 0 if there is nothing to shift out
-    rounded = (product + half) >> shift
-    if activation.half_even:
-        # What lay half way went up: back to the even neighbour.
-        half_way = (shift > 0) & ((product + half) & ((np.int64(1) << shift) - 1) == 0)
-        rounded -= half_way & (rounded & 1 == 1)
+    if activation.rounding == "float32":
+        # Multiplier and power of two are exact; each operation rounds to 24 significant bits, halves to even.
+        scale = np.ldexp(activation.multiplier.astype(np.float32), -shift.astype(np.int32))
+        rounded = np.rint(biased.astype(np.float32) * scale).astype(np.int64)
+    else:
+        product = biased * activation.multiplier.astype(np.int64)
+        half = np.int64(1) << shift >> 1  # 0 if there is nothing to shift out
+        rounded = (product + half) >> shift
+        if activation.rounding == "even":
+            # What lay half way went up: back to the even neighbour.
+            half_way = (shift > 0) & ((product + half) & ((np.int64(1) << shift) - 1) == 0)
+            rounded -= half_way & (rounded & 1 == 1)
     return np.clip(activation.zero_point + rounded, activation.low, activation.high).astype(np.int16)
