@@ -358,7 +358,7 @@ ERRORS = {
     "no-onnx": (("compress", "x.npy", "-o", "out.ws"), "not a valid ONNX model: "),
     "network-missing": (("compress", "missing.onnx", "-o", "out.ws"), ""),
     "file-missing": (("info", "missing.ws"), "cannot read missing.ws: No such file or directory"),
-    "file-folder": (("info", "."), "cannot read .: Is a directory"),
+    "file-folder": (("info", "."), "cannot read .: it is no regular file"),
     "file-other": (("info", "x.npy"), "not a weightstream file: it begins with "),
     "file-empty": (("info", "empty"), "a file of 0 bytes is too short for a weightstream file"),
     "target-unknown": ((*RUN, "--on", "fpga"), "target must be "),
