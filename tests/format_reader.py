@@ -153,7 +153,7 @@ def read_records(activation, data):
 
 def read_matrix(fields):
     m = SimpleNamespace(rows=fields.number(0, 2**20), channels=fields.number(0, 2**20))
-    m.kernel = fields.number(1, 255), fields.number(1, 255)
+    m.kernel = fields.number(1, 65535), fields.number(1, 65535)
     m.columns = m.channels * m.kernel[0] * m.kernel[1]
     must(m.columns <= 2**20, "too many columns")
     flags = fields.number(0, 7)

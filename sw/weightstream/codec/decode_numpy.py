@@ -173,19 +173,21 @@ class Decoder:
         plan = self._arrangement.plan
         parts = plan.sharing.parts
         passes, group = palette.passes, palette.group
-        part_weights = plan.part_symbols // passes * group
+        # What lies behind the last weight of the last part is multiplied by zeros.
+        padded = np.zeros((len(inputs), parts * (plan.part_symbols // passes) * group), np.int16)
+        padded[:, : inputs.shape[1]] = inputs
+        by_part = padded.reshape(len(inputs), parts, -1)
         sums = np.zeros((len(inputs), plan.rows), np.int32)
-        position = self._arrangement.position
-        product = ExactProduct(inputs, palette.largest)
+        products: dict[int, ExactProduct] = {}
         for tile, start, block in self.blocks(_BLOCK_SYMBOLS // passes * passes):
-            active = self._arrangement.active(tile)
-            for part in range(parts):
-                own = np.flatnonzero(active & (position % parts == part))
-                weights = palette.weights(np.ascontiguousarray(block[:, own].T))
-                rows = tile * plan.tile_rows + position[own] // parts
-                added = np.zeros((len(inputs), len(own)), np.int32)
-                product.add(added, weights, part * part_weights + start // passes * group)
-                sums[:, rows] += added
+            if start not in products:
+                first, last = (n // passes * group for n in (start, start + len(block)))
+                own = by_part[:, :, first:last].reshape(len(inputs), -1)
+                products[start] = ExactProduct(own, palette.largest)
+            base = tile * plan.tile_rows
+            codewords = self._arrangement.stream[: plan.rows - base]
+            weights = palette.weights(np.ascontiguousarray(block[:, codewords.reshape(-1)].T))
+            products[start].add(sums[:, base : base + len(codewords)], weights.reshape(len(codewords), -1))
         return sums
 
 

@@ -19,7 +19,7 @@ from .search import search_contexts
 from .side import SideInformation, write_side
 
 #: A kernel's greatest height and width.
-MAX_KERNEL = 255
+MAX_KERNEL = 65535
 
 
 @dataclass(frozen=True, kw_only=True)
