@@ -373,7 +373,7 @@ def wild(rng: random.Random, samples: list[Sample]) -> bytes:
         sharing=sharing,
         lanes=np.split(words, lanes),
     )
-    return file.write_network(
+    return file._write(
         Network(tensors=(), nodes=(Matrix(name="", coded=coded),), inputs=(), outputs=())
     )
 

@@ -14,6 +14,7 @@ from .vector import (
     WIDTH,
     advance,
     decode_own,
+    decode_run,
     decode_shared_3,
     decode_shared_9,
     decode_shared_16,
@@ -59,7 +60,7 @@ class Tables(NamedTuple):
     firsts: np.ndarray  # int64 (tables,): first symbol in use
     single: np.ndarray  # uint16 (tables, 16): 4 * cum
     by_slot: bool  # whether streams at one column may need different tables
-    columns: np.ndarray  # int64 (symbols,): table at a column; if `by_slot`, what it adds to the context
+    columns: np.ndarray  # uint16 (symbols,): table at a column; if `by_slot`, what it adds to the context
     numbers: np.ndarray  # uint8 (contexts,): table of a context
     row_step: int  # what a row class adds to the context
     previous: np.ndarray  # uint16 (16,): what the symbol before adds
@@ -126,7 +127,29 @@ def _decode_shared(streams, tables, start, count, symbols):
     words_at = _U(streams.words.ctypes.data)
     tables_at = _U(tables.repeated.ctypes.data)
     symbols_at = _U(symbols.ctypes.data)
-    for m in range(count):
+    columns_at = _U(columns.ctypes.data) + _U(2) * _U(start)
+    m = 0
+    while m < count:
+        if _EXPAND and len(active) == 1 and alone[0] and pending[0] == _U(0):
+            lane = lanes[0]
+            at = next_word[lane]
+            if at + WIDTH <= ends[lane]:
+                done = decode_run(
+                    state_at,
+                    tables_at,
+                    columns_at + _U(2) * _U(m),
+                    _U(count - m),
+                    active[0],
+                    words_at + _U(2) * _U(at),
+                    _U(ends[lane] - at),
+                    symbols_at,
+                )
+                next_word[lane] = at + np.int64(done >> _U(32))
+                columns_done = done & _U(0xFFFFFFFF)
+                m += np.int64(columns_done)
+                symbols_at += columns_done * _U(WIDTH)
+                if m == count:
+                    break
         table = columns[start + m]
         table_at = tables_at + _U(table) * _U(SYMBOLS * 2 * WIDTH)
         first = firsts[table]
@@ -150,6 +173,7 @@ def _decode_shared(streams, tables, start, count, symbols):
                     next_word[lane] = at + np.int64(taken)
                 else:
                     _fill_one_by_one(streams, g, need, waits)
+        m += 1
 
 
 @_jit

@@ -74,10 +74,12 @@ class Decoder:
         contexts: ContextModel,
     ):
         plan = self._plan = arrangement.plan
-        self._position = arrangement.position
-        self._width = -(-plan.streams // WIDTH) * WIDTH
-        self._lane_of = np.full(self._width, plan.lanes - 1, np.int64)
-        self._lane_of[: plan.streams] = arrangement.lane_of
+        # Streams behind the last one that has a row are not there.
+        used = int(arrangement.stream.reshape(-1)[: plan.rows * plan.sharing.parts].max(initial=0)) + 1
+        self._position = arrangement.position[:used]
+        self._width = -(-used // WIDTH) * WIDTH
+        self._lane_of = np.full(self._width, arrangement.lane_of[used - 1], np.int64)
+        self._lane_of[:used] = arrangement.lane_of[:used]
         by_vector = self._lane_of.reshape(-1, WIDTH)
         self._alone = by_vector[:, 0] == by_vector[:, -1]
         self._words, self._starts, self._ends = lane_words(lanes)
@@ -190,10 +192,10 @@ class Decoder:
 def _make_tables(cum: np.ndarray, contexts: ContextModel, symbols: int) -> Tables:
     four = (cum[:, :SYMBOLS] * 4).astype(np.uint16)
     _, _, previous, back = contexts.classes
-    classes = contexts.column_classes(symbols).astype(np.int64)
-    columns = classes * previous * back
+    adds = np.arange(contexts.classes[1]) * (previous * back)
     if not contexts.by_slot:
-        columns = contexts.tables[0, :, 0, 0][classes].astype(np.int64)
+        adds = contexts.tables[0, :, 0, 0].astype(np.int64)
+    columns = np.resize(adds[contexts.columns], symbols)
     return Tables(
         repeated=np.ascontiguousarray(np.repeat(four[:, :, None], WIDTH, axis=2)),
         firsts=(cum[:, 1:] == 0).sum(axis=1),

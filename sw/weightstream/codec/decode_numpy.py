@@ -174,20 +174,22 @@ class Decoder:
         parts = plan.sharing.parts
         passes, group = palette.passes, palette.group
         # What lies behind the last weight of the last part is multiplied by zeros.
-        padded = np.zeros((len(inputs), parts * (plan.part_symbols // passes) * group), np.int16)
+        batch, part_weights = len(inputs), plan.part_symbols // passes * group
+        padded = np.zeros((batch, parts * part_weights), np.int16)
         padded[:, : inputs.shape[1]] = inputs
-        by_part = padded.reshape(len(inputs), parts, -1)
-        sums = np.zeros((len(inputs), plan.rows), np.int32)
+        by_part = padded.reshape(batch, parts, part_weights)
+        sums = np.zeros((batch, plan.rows), np.int32)
         products: dict[int, ExactProduct] = {}
         for tile, start, block in self.blocks(_BLOCK_SYMBOLS // passes * passes):
             if start not in products:
                 first, last = (n // passes * group for n in (start, start + len(block)))
-                own = by_part[:, :, first:last].reshape(len(inputs), -1)
+                own = by_part[:, :, first:last].reshape(batch, parts * (last - first))
                 products[start] = ExactProduct(own, palette.largest)
             base = tile * plan.tile_rows
             codewords = self._arrangement.stream[: plan.rows - base]
             weights = palette.weights(np.ascontiguousarray(block[:, codewords.reshape(-1)].T))
-            products[start].add(sums[:, base : base + len(codewords)], weights.reshape(len(codewords), -1))
+            weights = weights.reshape(len(codewords), weights.shape[1] * parts)
+            products[start].add(sums[:, base : base + len(codewords)], weights)
         return sums
 
 

@@ -66,30 +66,66 @@ class _Build:
         product = self.b.mul(self.b.zext(a, wide), self.b.zext(b, wide))
         return self.b.trunc(self.b.lshr(product, self.constant(wide, 16)), a.type)
 
+    def greater(self, a, b):
+        """Greater of unsigned elements."""
+        return self.b.select(self.b.icmp_unsigned(">", a, b), a, b)
+
+    def less(self, a, b):
+        """Lesser of unsigned elements."""
+        return self.b.select(self.b.icmp_unsigned("<", a, b), a, b)
+
+    def tree(self, combine, values):
+        """Combine values in pairs: in a chain each would wait for the one before."""
+        while len(values) > 1:
+            pairs = [combine(a, b) for a, b in zip(values[::2], values[1::2], strict=False)]
+            values = pairs + (values[-1:] if len(values) % 2 else [])
+        return values[0]
+
     def splat(self, value, vector):
         undefined = ir.Constant(vector, ir.Undefined)
         one = self.b.insert_element(undefined, value, ir.Constant(_I(32), 0))
         return self.b.shuffle_vector(one, undefined, self.constant(ir.VectorType(_I(32), vector.count), 0))
 
-    def advance(self, state, v, span, active):
-        """Normalise, shift in bits, and say which streams need a word; V and R are stored."""
+    def search(self, v, span, thresholds, count):
+        """Find symbols by the last `count` thresholds of a table; return them, the new V, and the new R."""
+        lows, highs = [self.constant(_V16, 0)], [span]
+        steps = [self.constant(_V16, SYMBOLS - 1 - count)]
+        for s in range(SYMBOLS - count, SYMBOLS):
+            t = self.high_product(span, self.load(thresholds, s * _FIELD, _V16))
+            reached = self.b.icmp_unsigned("<=", t, v)
+            lows.append(self.b.select(reached, t, self.constant(_V16, 0)))
+            highs.append(self.b.select(reached, span, t))
+            steps.append(self.b.zext(reached, _V16))
+        low = self.tree(self.greater, lows)
+        high = self.tree(self.less, highs)
+        return self.tree(self.b.add, steps), self.b.sub(v, low), self.b.sub(high, low)
+
+    def normalise(self, v, span, first, second, offset, active):
+        """Shift V and R left, V taking bits; return V, R, the bit offset, and a mask of who needs a word."""
         b = self.b
         smeared = span
         for d in (1, 2, 4, 8):
             smeared = b.or_(smeared, b.lshr(smeared, self.constant(_V16, d)))
         shift = self.call("llvm.ctpop.v32i16", _V16, [b.not_(smeared)])
-        first = self.load(state, 2 * _FIELD, _V16)
-        second = self.load(state, 3 * _FIELD, _V16)
-        offset = self.load(state, 5 * _FIELD, _V16)
         bits = self.call("llvm.fshl.v32i16", _V16, [first, second, offset])
         v = self.call("llvm.fshl.v32i16", _V16, [v, bits, shift])
         offset = b.add(offset, shift)
         need = b.icmp_unsigned(">=", offset, self.constant(_V16, 16))
         need = b.and_(b.bitcast(need, _I(WIDTH)), b.trunc(active, _I(WIDTH)))
-        self.store(v, state, 0)
-        self.store(b.shl(span, shift), state, _FIELD)
-        self.store(b.and_(offset, self.constant(_V16, 15)), state, 5 * _FIELD)
-        return b.zext(need, _I(64))
+        return v, b.shl(span, shift), b.and_(offset, self.constant(_V16, 15)), need
+
+    def advance(self, state, v, span, active):
+        """Normalise the streams of a state in memory; return who needs a word, as 64 bits."""
+        words = [self.load(state, i * _FIELD, _V16) for i in (2, 3, 5)]
+        v, span, offset, need = self.normalise(v, span, *words, active)
+        for i, value in ((0, v), (1, span), (5, offset)):
+            self.store(value, state, i * _FIELD)
+        return self.b.zext(need, _I(64))
+
+    def expand(self, words, kept, mask):
+        """Spread words over the elements of a mask; the others keep what they are (VBMI2)."""
+        arguments = [words, kept, self.b.bitcast(mask, _V1)]
+        return self.call("llvm.x86.avx512.mask.expand.v32i16", _V16, arguments)
 
 
 def _addresses(count):
@@ -110,18 +146,9 @@ def _decode_shared(count):
             x = _Build(builder)
             v = x.load(state, 0, _V16)
             span = x.load(state, _FIELD, _V16)
-            symbol = x.constant(_V16, SYMBOLS - 1 - count)
-            low = x.constant(_V16, 0)
-            high = span
-            for s in range(SYMBOLS - count, SYMBOLS):
-                t = x.high_product(span, x.load(thresholds, s * _FIELD, _V16))
-                reached = builder.icmp_unsigned("<=", t, v)
-                symbol = builder.sub(symbol, builder.sext(reached, _V16))
-                low = builder.select(reached, t, low)
-                above = builder.select(reached, span, t)
-                high = builder.select(builder.icmp_unsigned("<", above, high), above, high)
+            symbol, v, span = x.search(v, span, thresholds, count)
             x.store(builder.trunc(symbol, _V8), symbols, 0, align=1)
-            return x.advance(state, builder.sub(v, low), builder.sub(high, low), active)
+            return x.advance(state, v, span, active)
 
         return _addresses(4), generate
 
@@ -138,6 +165,55 @@ def _decode_shared(count):
 decode_shared_3 = _decode_shared(2)
 decode_shared_9 = _decode_shared(8)
 decode_shared_16 = _decode_shared(15)
+
+
+@intrinsic
+def decode_run(_context, state, tables, columns, count, active, words, room, symbols):
+    """Decode columns of 32 streams of one lane, their state in registers; for one vector alone, needs VBMI2.
+
+    Arguments: addresses of the state, of the tables (as in `decode_shared`), of the columns' tables (uint16);
+    the number of columns; the mask of streams that have a row; the address and number of the lane's words;
+    the address for symbols. No stream may hold a third word. Stops before fewer than 32 words are left.
+    Returns the columns decoded, and above them, from bit 32 on, the words taken.
+    """
+
+    def generate(_ctx, builder, _signature, arguments):
+        state, tables, columns, count, active, words, room, symbols = arguments
+        x = _Build(builder)
+        fields = (0, 1, 2, 3, 5)
+        zero, one = ir.Constant(_I(64), 0), ir.Constant(_I(64), 1)
+        before = builder.block
+        test, body, done = (builder.append_basic_block(name) for name in ("test", "body", "done"))
+        initial = [x.load(state, i * _FIELD, _V16) for i in fields]
+        builder.branch(test)
+        builder.position_at_end(test)
+        m, taken = builder.phi(_I(64)), builder.phi(_I(64))
+        now = [builder.phi(_V16) for _ in fields]
+        enough = builder.icmp_unsigned("<=", builder.add(taken, ir.Constant(_I(64), WIDTH)), room)
+        builder.cbranch(builder.and_(builder.icmp_unsigned("<", m, count), enough), body, done)
+        builder.position_at_end(body)
+        v, span, first, second, offset = now
+        number = builder.zext(x.load(builder.add(columns, builder.shl(m, one)), 0, _I(16)), _I(64))
+        table = builder.add(tables, builder.mul(number, ir.Constant(_I(64), SYMBOLS * _FIELD)))
+        symbol, v, span = x.search(v, span, table, SYMBOLS - 1)
+        where = builder.add(symbols, builder.mul(m, ir.Constant(_I(64), WIDTH)))
+        x.store(builder.trunc(symbol, _V8), where, 0, align=1)
+        v, span, offset, need = x.normalise(v, span, first, second, offset, active)
+        following = x.load(builder.add(words, builder.shl(taken, one)), 0, _V16)
+        after = [v, span, builder.select(builder.bitcast(need, _V1), second, first)]
+        after += [x.expand(following, second, need), offset]
+        added = builder.zext(x.call("llvm.ctpop.i32", _I(32), [need]), _I(64))
+        steps = (builder.add(m, one), builder.add(taken, added))
+        builder.branch(test)
+        for phi, start, next_ in zip((m, taken, *now), (zero, zero, *initial), (*steps, *after), strict=True):
+            phi.add_incoming(start, before)
+            phi.add_incoming(next_, body)
+        builder.position_at_end(done)
+        for i, value in zip(fields, now, strict=True):
+            x.store(value, state, i * _FIELD)
+        return builder.or_(m, builder.shl(taken, ir.Constant(_I(64), 32)))
+
+    return _addresses(8), generate
 
 
 @intrinsic
@@ -202,9 +278,7 @@ def spread_words(_context, state, need, pending, words):
         first, second, third = (x.load(state, i * _FIELD, _V16) for i in (2, 3, 4))
         x.store(builder.select(builder.bitcast(need, _V1), second, first), state, 2 * _FIELD)
         second = builder.select(old, third, second)
-        following = x.load(words, 0, _V16)
-        expand = [following, second, builder.bitcast(fresh, _V1)]
-        x.store(x.call("llvm.x86.avx512.mask.expand.v32i16", _V16, expand), state, 3 * _FIELD)
+        x.store(x.expand(x.load(words, 0, _V16), second, fresh), state, 3 * _FIELD)
         return builder.zext(x.call("llvm.ctpop.i32", _I(32), [fresh]), _I(64))
 
     return _addresses(4), generate
