@@ -89,7 +89,15 @@ class ContextModel:
 
     def column_classes(self, symbols: int) -> np.ndarray:
         """Return the class of each position of a codeword, uint8, shape (symbols,)."""
-        return np.resize(self.columns, symbols)
+        period = len(self.columns)
+        if period >= symbols:
+            return self.columns[:symbols]
+        # As np.resize, which makes a tuple of all the copies first.
+        result = np.empty(symbols, np.uint8)
+        whole = symbols // period * period
+        result[:whole].reshape(-1, period)[:] = self.columns
+        result[whole:] = self.columns[: symbols - whole]
+        return result
 
     def table_numbers(self, symbols: np.ndarray, row_class: np.ndarray) -> np.ndarray:
         """Return the table of each symbol.

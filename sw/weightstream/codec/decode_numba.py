@@ -38,6 +38,8 @@ _MESSAGES = {
     NO_ZEROS: "a weight stream does not end where its last row does: it is corrupt",
     WORDS_LEFT: "a weight stream is longer than its rows: it is corrupt",
 }
+#: Columns whose tables are looked up together.
+_CHUNK = 1 << 16
 #: Symbols as they are, for who wants no weights.
 _IDENTITY = np.arange(SYMBOLS, dtype=np.uint8).reshape(1, 1, SYMBOLS)
 _NO_ROWS = np.empty((0, 0), np.uint8)
@@ -195,7 +197,10 @@ def _make_tables(cum: np.ndarray, contexts: ContextModel, symbols: int) -> Table
     adds = np.arange(contexts.classes[1]) * (previous * back)
     if not contexts.by_slot:
         adds = contexts.tables[0, :, 0, 0].astype(np.int64)
-    columns = np.resize(adds[contexts.columns], symbols)
+    classes = contexts.column_classes(symbols)
+    columns = np.empty(symbols, np.uint16)
+    for start in range(0, symbols, _CHUNK):  # numpy widens the classes to 64 bits
+        columns[start : start + _CHUNK] = adds[classes[start : start + _CHUNK]]
     return Tables(
         repeated=np.ascontiguousarray(np.repeat(four[:, :, None], WIDTH, axis=2)),
         firsts=(cum[:, 1:] == 0).sum(axis=1),

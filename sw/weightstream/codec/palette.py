@@ -5,6 +5,7 @@ weights is ``ceil(K / g) * passes`` symbols, the passes of a group one after ano
 """
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -93,14 +94,14 @@ class Palette:
         values = self.values.astype(self.dtype)
         rows, groups = len(symbols), symbols.shape[1] // self.passes
         result = np.empty((rows, groups, self.group), self.dtype)
-        # A few rows at a time: numpy widens the symbols to 64 bits.
+        # A part at a time: numpy widens the symbols to 64 bits.
         step = max(1, _LOOK_UPS // max(groups, 1))
-        for start in range(0, rows, step):
-            part = symbols[start : start + step]
+        for row, group in product(range(0, rows, step), range(0, groups, _LOOK_UPS)):
+            part = symbols[row : row + step, group * self.passes : (group + _LOOK_UPS) * self.passes]
             total = values[0][part[:, :: self.passes]]
             for index in range(1, self.passes):
                 total += values[index][part[:, index :: self.passes]]
-            result[start : start + step] = total
+            result[row : row + step, group : group + _LOOK_UPS] = total
         return result.reshape(rows, groups * self.group)
 
 
