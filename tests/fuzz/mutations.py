@@ -129,6 +129,14 @@ def good_files() -> dict[str, bytes]:
     return {path.stem: path.read_bytes() for path in sorted(VECTORS.glob("*.ws"))}
 
 
+def good_samples() -> list[Sample]:
+    """Return the frozen files, taken apart; networks more than once, for there is more to get wrong."""
+    samples = [take_apart(data) for data in good_files().values()]
+    return samples + 2 * [
+        sample for sample in samples if any(kind == "records" for kind, _ in sample.sections)
+    ]
+
+
 # ---- mutations of bytes --------------------------------------------------------------------------
 
 
@@ -373,9 +381,7 @@ def wild(rng: random.Random, samples: list[Sample]) -> bytes:
         sharing=sharing,
         lanes=np.split(words, lanes),
     )
-    return file._write(
-        Network(tensors=(), nodes=(Matrix(name="", coded=coded),), inputs=(), outputs=())
-    )
+    return file._write(Network(tensors=(), nodes=(Matrix(name="", coded=coded),), inputs=(), outputs=()))
 
 
 # ---- all of them ---------------------------------------------------------------------------------

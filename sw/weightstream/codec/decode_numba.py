@@ -27,9 +27,7 @@ from .vector import STATE_FIELDS, WIDTH
 
 #: Symbols of each stream that are decoded between two looks at the result.
 _BLOCK = 256
-#: Up to so many items of a batch are multiplied in the decoder's loop, more by BLAS, tile by tile.
-_FUSED_BATCH = 8
-#: Sums, of each part, item and stream, that are kept for that; more streams in parts are no sensible layout.
+#: Sums, of each part, item and stream, up to which products are formed in the decoder's loop, not by BLAS.
 _FUSED_SUMS = 1 << 18
 #: Rows that are decoded for one call of BLAS, or a tile if that is more.
 _BLAS_ROWS = 128
@@ -165,15 +163,16 @@ class Decoder:
             return sums
         bytes_ = _bytes_of(palette)
         partial_sums = self._plan.sharing.parts * len(inputs) * self._width
-        if bytes_ is not None and len(inputs) <= _FUSED_BATCH and partial_sums <= _FUSED_SUMS:
+        if bytes_ is not None and partial_sums <= _FUSED_SUMS:
             self._multiply_fused(bytes_, inputs, sums)
             return sums
+        # Many sums would not stay in the cache; and sums of passes can need more than a byte.
         begun = self._begin()
         product = ExactProduct(inputs, palette.largest)
         step = -(-_BLAS_ROWS // self._plan.tile_rows)
         for tile in range(0, self._plan.tiles, step):
-            stop = min(tile + step, self._plan.tiles)
-            rows = self._decode_rows(_IDENTITY if bytes_ is None else bytes_, begun, range(tile, stop))
+            tiles = range(tile, min(tile + step, self._plan.tiles))
+            rows = self._decode_rows(_IDENTITY if bytes_ is None else bytes_, begun, tiles)
             weights = palette.weights(rows) if bytes_ is None else rows.view(np.int8)
             start = tile * self._plan.tile_rows
             product.add(sums[:, start : start + len(rows)], weights)

@@ -116,8 +116,8 @@ class _Build:
 
     def advance(self, state, v, span, active):
         """Normalise the streams of a state in memory; return who needs a word, as 64 bits."""
-        words = [self.load(state, i * _FIELD, _V16) for i in (2, 3, 5)]
-        v, span, offset, need = self.normalise(v, span, *words, active)
+        first, second, offset = (self.load(state, i * _FIELD, _V16) for i in (2, 3, 5))
+        v, span, offset, need = self.normalise(v, span, first, second, offset, active)
         for i, value in ((0, v), (1, span), (5, offset)):
             self.store(value, state, i * _FIELD)
         return self.b.zext(need, _I(64))
