@@ -118,7 +118,7 @@ FILES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "square": ("decoded", lambda: matrices(coded(2000, 2000, PASSES))),
     "one-stream": ("decoded", lambda: matrices(coded(MAX_ROWS, 1, layout=Layout(1, 1)))),
     "no-rows": ("decoded", lambda: matrices(coded(0, MAX_COLUMNS, GROUPS))),
-    "row-classes": ("decoded", lambda: row_classes(MAX_ROWS // 2, 0)),
+    "row-classes": ("decoded", lambda: row_classes(MAX_ROWS // 4, 0)),
     "column-classes": ("decoded", lambda: column_classes(MAX_COLUMNS // 2, PASSES)),
     "parts": ("decoded", lambda: split(400, 4096)),
     "parts-and-one": ("decoded", lambda: split(200, 4097)),
