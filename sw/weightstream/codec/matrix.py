@@ -20,6 +20,8 @@ from .side import SideInformation, write_side
 
 #: A kernel's greatest height and width.
 MAX_KERNEL = 65535
+#: Coded bits that a stream of an archive should have at least.
+_STREAM_BITS = 4000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,17 +181,22 @@ class CodedMatrix:
         return self.decoder().weights(self.palette, self.geometry.columns)
 
 
-def default_layout(rows: int, symbols: int) -> Layout:
+def default_layout(rows: int, bits: float) -> Layout:
     """Return the layout of an archive: one lane, up to 32 slots, and a slot only where it costs little.
 
-    A stream costs about 8 bits of padding, more where rows are not a multiple of the slots; so small
-    matrices get few.
+    A stream costs about 11 bits, more where rows are not a multiple of the slots; so what codes to a few bits
+    gets few.
+
+    Parameters
+    ----------
+    rows : int
+        Rows of the matrix.
+    bits : float
+        Estimate of its coded bits.
     """
-    if rows * symbols < 4096:
-        return Layout(1, 1)
-    limit = min(32, max(1, rows * symbols // 2048), rows)
-    tiles = -(-rows // limit)
-    return Layout(1, -(-rows // tiles))
+    limit = max(1, min(32, int(bits) // _STREAM_BITS, rows))
+    tiles = max(1, -(-rows // limit))
+    return Layout(1, max(1, -(-rows // tiles)))
 
 
 def check_weights(weights: np.ndarray) -> Geometry:
@@ -314,16 +321,19 @@ def _prepare(
     sharing: Sharing,
     row_class: np.ndarray | None,
 ) -> _Prepared:
-    layout = layout or default_layout(*symbols.shape)
-    arrangement = Arrangement(StreamPlan(geometry.rows, symbols.shape[1], layout, sharing, palette.passes))
-    codewords = arrangement.split(symbols, SYMBOLS - 1)
+    def arrange(layout: Layout) -> Arrangement:
+        return Arrangement(StreamPlan(geometry.rows, symbols.shape[1], layout, sharing, palette.passes))
+
+    # How rows are cut does not depend on the layout, but the layout on what the search finds.
+    smallest = Layout(sharing.clone_groups * sharing.split_groups, sharing.clone_slots * sharing.split_slots)
+    codewords = arrange(layout or smallest).split(symbols, SYMBOLS - 1)
     kernel = (1, 1) if geometry.taps_first else geometry.kernel
     contexts, row_class, cost = search_contexts(codewords, sharing.parts, palette, kernel, row_class)
     return _Prepared(
         symbols=symbols,
         geometry=geometry,
         palette=palette,
-        arrangement=arrangement,
+        arrangement=arrange(layout or default_layout(geometry.rows, cost)),
         contexts=contexts,
         row_class=row_class,
         cost=cost,

@@ -135,6 +135,7 @@ class _Search:
         self._kept = np.arange(0, self._rows, step)
         sample = (self._kept[:, None] * parts + np.arange(parts)).reshape(-1)
         self._sample = np.ascontiguousarray(codewords[sample]) if step > 1 else codewords
+        self._scale = codewords.size / max(self._sample.size, 1)
 
     def run(self) -> tuple[ContextModel, np.ndarray, float]:
         """Search; see `search_contexts`."""
@@ -366,7 +367,7 @@ class _Search:
         tables = best.tables[:classes]
         if not tables.any():
             if classes == 1:
-                return ContextModel(), np.zeros(self._rows, np.uint8), best.cost
+                return ContextModel(), np.zeros(self._rows, np.uint8), best.cost * self._scale
             # Classes that must be kept are told apart by their tables.
             tables = tables.copy()
             tables[1:] = 1
@@ -378,7 +379,7 @@ class _Search:
             distance=inputs.distance if inputs.back.any() else 1,
             tables=_renumber(tables),
         )
-        return model, row_class.astype(np.uint8), best.cost
+        return model, row_class.astype(np.uint8), best.cost * self._scale
 
 
 def _renumber(tables: np.ndarray) -> np.ndarray:
