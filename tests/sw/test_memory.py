@@ -1,0 +1,136 @@
+"""A layer is run without its matrix ever being there."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import weightstream as ws
+from weightstream.codec.matrix import Geometry
+from weightstream.ir.canonical import code_network
+from weightstream.ir.network import Linear, Network, Requantise, Tensor
+from weightstream.model import from_network
+
+BACKENDS = ["numpy"] + ["numba"] * (importlib.util.find_spec("numba") is not None)
+SIZE = 2048
+#: What a run may take; the matrix has twice as many bytes.
+EXTRA = SIZE * SIZE // 2
+
+
+def make_layer(size, contexts, layout=None):
+    """Return a network of one layer; with contexts, its rows are of two kinds and its columns depend."""
+    rng = np.random.default_rng(size)
+    weights = rng.laplace(0, 1.5, (size, size))
+    if contexts:
+        weights = weights.cumsum(axis=1) % 14 - 7
+        weights[: size // 2] /= 3
+    constant = np.ones(size, np.int32)
+    activation = Requantise(
+        bias=constant,
+        multiplier=constant,
+        shift=np.full(size, 12, np.uint8),
+        zero_point=128,
+        low=0,
+        high=255,
+    )
+    tensors = (Tensor(name="x", shape=(size,)), Tensor(name="y", shape=(size,), zero_point=128))
+    node = Linear(
+        name="layer",
+        input="x",
+        output="y",
+        geometry=Geometry(rows=size, channels=size),
+        activation=activation,
+        weights=np.clip(np.rint(weights), -8, 7).astype(np.int8),
+    )
+    network = Network(tensors=tensors, nodes=(node,), inputs=("x",), outputs=("y",))
+    return from_network(code_network(network, layout))
+
+
+@pytest.fixture(scope="module", params=["plain", "contexts", "machine"])
+def layer(request, tmp_path_factory):
+    """A large layer and a small one like it, as files."""
+    folder = tmp_path_factory.mktemp(request.param)
+    layout = ws.Layout(32, 8) if request.param == "machine" else None
+    for name, size in (("large", SIZE), ("small", 256)):
+        model = make_layer(size, request.param == "contexts", layout)
+        if name == "large" and request.param != "machine":
+            # Both kinds of loops are measured.
+            assert model.matrices()["layer"].contexts.by_slot == (request.param == "contexts")
+        model.save(folder / f"{name}.ws")
+    return folder
+
+
+def peak(action):
+    """Return the bytes that Python and numpy took at most while something ran."""
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_arrays_of_a_run_are_small(layer, backend, monkeypatch):
+    monkeypatch.setenv("WEIGHTSTREAM_CODEC", backend)
+    x = np.zeros((1, SIZE), np.uint8)
+    with ws.open("numpy") as device:
+        device.run(layer / "small.ws", x[:, :256])
+        model = ws.load(layer / "large.ws")
+        assert peak(lambda: device.run(model, x)) < EXTRA
+    assert peak(lambda: model.matrices()["layer"].weights()) >= SIZE * SIZE
+
+
+#: Runs a small layer, then a large one in no more address space than is told: what is compiled counts too.
+PROGRAM = """
+import resource, sys
+import numpy as np
+import weightstream as ws
+folder, extra, decode = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "decode"
+small, large = (ws.load(f"{folder}/{name}.ws") for name in ("small", "large"))
+x = np.ones((1, large.network.tensor("x").size), np.uint8)
+def go(model):
+    if decode:
+        return model.matrices()["layer"].weights()
+    return ws.open("numpy").run(model, x[:, :model.network.tensor("x").size])
+go(small)
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + extra,) * 2)
+try:
+    go(large)
+    print("enough")
+except MemoryError:
+    print("too little")
+"""
+
+
+def run_within(folder, backend, what):
+    """Return whether a large layer is run, or decoded, in a process with little more memory."""
+    # Blocks of 64 KB and more are taken from the system, and given back, one by one.
+    environment = {
+        "WEIGHTSTREAM_CODEC": backend,
+        "MALLOC_MMAP_THRESHOLD_": str(1 << 16),
+        "MALLOC_ARENA_MAX": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(folder), str(EXTRA), what],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of address space are Linux's")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_process_of_a_run_stays_small(layer, backend):
+    assert run_within(layer, backend, "run") == "enough"
+    # The measure is good: the matrix would not have had room.
+    assert run_within(layer, backend, "decode") == "too little"
