@@ -8,6 +8,8 @@ A decision in context ``c`` with counts ``n0, n1`` splits the range at
 Bytes past the end read as zero, so trailing zero bytes are not stored.
 """
 
+from abc import ABC, abstractmethod
+
 from ..errors import FormatError
 
 _TOP = 1 << 24
@@ -24,7 +26,7 @@ def _count(pair: list[int], bit: int) -> None:
         pair[1] = (pair[1] + 1) >> 1
 
 
-class _Coder:
+class Coder(ABC):
     """What encoder and decoder share: contexts, and numbers made of binary decisions.
 
     The encoder's and the decoder's `bit` take the same arguments and return the bit, so that every code
@@ -34,8 +36,9 @@ class _Coder:
     def __init__(self):
         self._contexts: dict[object, list[int]] = {}
 
+    @abstractmethod
     def bit(self, context: object, bit: int = 0) -> int:
-        raise NotImplementedError
+        """Code a decision in a context; None is a fair coin. Return the decision."""
 
     def _pair(self, context: object) -> list[int]:
         pair = self._contexts.get(context)
@@ -85,7 +88,7 @@ class _Coder:
         return result
 
 
-class AdaptiveEncoder(_Coder):
+class AdaptiveEncoder(Coder):
     """Write binary decisions; `finish` returns the bytes."""
 
     def __init__(self):
@@ -138,7 +141,7 @@ class AdaptiveEncoder(_Coder):
         return bytes(self._bytes).rstrip(b"\0")
 
 
-class AdaptiveDecoder(_Coder):
+class AdaptiveDecoder(Coder):
     """Read what an `AdaptiveEncoder` wrote."""
 
     def __init__(self, data: bytes | memoryview):

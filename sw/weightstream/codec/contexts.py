@@ -19,7 +19,7 @@ from ..spec.coder import (
     MAX_TABLES,
     SYMBOLS,
 )
-from .adaptive import _Coder
+from .adaptive import Coder
 
 _NO_NEIGHBOUR = np.zeros(SYMBOLS, np.uint8)
 
@@ -124,7 +124,7 @@ class ContextModel:
             index[:, self.distance :] += self.back[symbols[:, : -self.distance]]
         return self.tables.reshape(-1)[index]
 
-    def code(self, coder: _Coder, groups: int, passes: int, taps: int) -> "ContextModel":
+    def code(self, coder: Coder, groups: int, passes: int, taps: int) -> "ContextModel":
         """Write this model to an encoder, or read one from a decoder.
 
         Parameters
@@ -182,7 +182,7 @@ class ContextModel:
         )
 
 
-def _code_columns(coder: _Coder, own: np.ndarray, classes: int, groups: int, taps: int) -> np.ndarray:
+def _code_columns(coder: Coder, own: np.ndarray, classes: int, groups: int, taps: int) -> np.ndarray:
     """Code the classes of columns: like the one a stride before, or anew."""
     period = 1 + coder.number("column period", len(own) - 1)
     if period > max(groups, 1):
@@ -218,7 +218,7 @@ def _best_stride(own: np.ndarray, taps: int) -> int:
     return best if best and share[best] > 1.5 * chance + 0.05 else 0
 
 
-def _code_neighbours(coder: _Coder, own: np.ndarray, classes: int) -> np.ndarray:
+def _code_neighbours(coder: Coder, own: np.ndarray, classes: int) -> np.ndarray:
     """Code the classes of the 16 symbols; equal neighbours are likely."""
     ids: list[int] = []
     for symbol in range(SYMBOLS):
@@ -233,7 +233,7 @@ def _code_neighbours(coder: _Coder, own: np.ndarray, classes: int) -> np.ndarray
     return np.array(ids, np.uint8)
 
 
-def _code_map(coder: _Coder, own: np.ndarray, tables: int) -> np.ndarray:
+def _code_map(coder: Coder, own: np.ndarray, tables: int) -> np.ndarray:
     """Code the map: a context uses the table of a neighbouring context, or another, or the next new one."""
     flat = own.reshape(-1).tolist()
     steps = [int(np.prod(own.shape[axis + 1 :])) for axis in range(4) if own.shape[axis] > 1]

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import FormatError
 from ..spec.coder import FREQUENCY_BITS, MAX_TABLES, SYMBOLS
-from .adaptive import _Coder
+from .adaptive import Coder
 
 TOTAL = 1 << FREQUENCY_BITS
 _PRECISIONS = range(1, 9)
@@ -145,7 +145,7 @@ def _predict(
 
 
 def code_tables(
-    coder: _Coder, first: int, centre: int, count: int, chosen: list[tuple[Table, int, int]] | None = None
+    coder: Coder, first: int, centre: int, count: int, chosen: list[tuple[Table, int, int]] | None = None
 ) -> list[Table]:
     """Code tables in either direction: write `chosen` to an encoder, or read them from a decoder.
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import FormatError
 from ..spec.coder import MAX_GROUP, MAX_KEY_BITS, MAX_PASSES, SYMBOLS
-from .adaptive import AdaptiveDecoder, AdaptiveEncoder, _Coder
+from .adaptive import AdaptiveDecoder, AdaptiveEncoder, Coder
 from .contexts import ContextModel
 from .frequencies import Table, code_tables
 from .keys import KeyCode
@@ -86,7 +86,7 @@ def table_bits(fitted: list[tuple[Table, int, int]], palette: Palette) -> int:
     return 8 * len(encoder.finish())
 
 
-def _code_palette(coder: _Coder, palette: Palette | None = None) -> Palette:
+def _code_palette(coder: Coder, palette: Palette | None = None) -> Palette:
     kind = _kind(palette) if palette else 0
     kind = coder.choice("palette", 3, kind)
     if kind == _EXPLICIT:
@@ -127,7 +127,7 @@ def _kind(palette: Palette) -> int:
     return _EXPLICIT
 
 
-def _code_explicit(coder: _Coder, palette: Palette | None) -> Palette:
+def _code_explicit(coder: Coder, palette: Palette | None) -> Palette:
     """Code any palette, as the bytes of its values."""
     shape = palette.values.shape if palette else (1, SYMBOLS, 1)
     passes = 1 + coder.choice("passes", MAX_PASSES, shape[0] - 1)
@@ -142,7 +142,7 @@ def _code_explicit(coder: _Coder, palette: Palette | None) -> Palette:
     return Palette(values, first)
 
 
-def _code_rows(coder: _Coder, own: np.ndarray | None, rows: int, classes: int, free_rows: bool) -> np.ndarray:
+def _code_rows(coder: Coder, own: np.ndarray | None, rows: int, classes: int, free_rows: bool) -> np.ndarray:
     """Code the classes of rows: how many of each if rows are sorted by class, else one by one."""
     if classes == 1:
         return np.zeros(rows, np.uint8)
@@ -164,7 +164,7 @@ def _code_rows(coder: _Coder, own: np.ndarray | None, rows: int, classes: int, f
     return np.array(ids, np.uint8)
 
 
-def _code_key(coder: _Coder, code: KeyCode | None = None) -> KeyCode:
+def _code_key(coder: Coder, code: KeyCode | None = None) -> KeyCode:
     code = code or KeyCode(0)
     bits = coder.choice("key bits", MAX_KEY_BITS + 1, code.bits)
     if not bits:
