@@ -68,9 +68,10 @@ def layer(one: CodedMatrix, activation: Requantise | Thresholds | None = None) -
 
 def thresholds(varied: bool) -> bytes:
     """Return a layer of as many rows and thresholds as can be; equal ones take no bytes of the file."""
-    values = np.zeros((MAX_ROWS, 15), np.int32)
+    rows = MAX_ROWS if varied else MAX_ROWS // 2
+    values = np.zeros((rows, 15), np.int32)
     values[::2] += varied
-    return layer(coded(MAX_ROWS, 1), Thresholds(values=values, base=0))
+    return layer(coded(rows, 1), Thresholds(values=values, base=0))
 
 
 def row_classes(rows: int, columns: int) -> bytes:
@@ -118,7 +119,7 @@ FILES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "square": ("decoded", lambda: matrices(coded(2000, 2000, PASSES))),
     "one-stream": ("decoded", lambda: matrices(coded(MAX_ROWS, 1, layout=Layout(1, 1)))),
     "no-rows": ("decoded", lambda: matrices(coded(0, MAX_COLUMNS, GROUPS))),
-    "row-classes": ("decoded", lambda: row_classes(MAX_ROWS // 4, 0)),
+    "row-classes": ("decoded", lambda: row_classes(MAX_ROWS // 8, 0)),
     "column-classes": ("decoded", lambda: column_classes(MAX_COLUMNS // 2, PASSES)),
     "parts": ("decoded", lambda: split(400, 4096)),
     "parts-and-one": ("decoded", lambda: split(200, 4097)),

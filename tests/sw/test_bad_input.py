@@ -3,6 +3,7 @@
 import importlib
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -138,6 +139,15 @@ def test_hostile_files_stay_within_limits(tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     outcomes = dict(line.split()[:2] for line in result.stdout.splitlines())
     assert outcomes == {name: expected for name, (expected, _) in hostile.FILES.items()}
+
+
+@pytest.mark.skipif("numba" not in fuzz_files.BACKENDS, reason="numba is not installed")
+def test_compiled_code_stays_within_its_arrays():
+    program = [sys.executable, str(FUZZ / "guarded.py")]
+    result = subprocess.run([*program, "4", "400"], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stdout[-20:] + result.stderr
+    # What reads beyond a guarded array is ended.
+    assert subprocess.run([*program, "beyond"], capture_output=True).returncode == -signal.SIGSEGV
 
 
 def test_fuzzing_finds_what_is_wrong(tmp_path, monkeypatch):

@@ -87,7 +87,7 @@ def test_any_matrix_comes_back(weights, layout, free_rows):
 @pytest.mark.parametrize("style", STYLES)
 def test_styles_and_layouts(style, layout, free_rows):
     rng = np.random.default_rng(len(style))
-    check(STYLES[style](rng, (90, 50)), layout=layout, free_rows=free_rows)
+    check(STYLES[style](rng, (70, 40)), layout=layout, free_rows=free_rows)
 
 
 CORNERS = {
@@ -127,7 +127,7 @@ def test_corners(name, free_rows):
 
 
 @pytest.mark.parametrize("free_rows", [True, False], ids=["free", "named"])
-@pytest.mark.parametrize("levels", [[5], [-1, 0, 1], range(-8, 8), range(-100, 100)], ids=len)
+@pytest.mark.parametrize("levels", [[5], [-1, 0, 1], range(-100, 100)], ids=len)
 @pytest.mark.parametrize("shape", [(2, 65536), (65536, 2)], ids=str)
 def test_long_and_tall_matrices(shape, levels, free_rows):
     weights = np.random.default_rng(7).choice(np.array(levels, np.int8), shape)
@@ -194,11 +194,10 @@ def test_order_of_free_rows_leaves_no_trace_in_larger_matrices(style):
     assert ws.encode_matrix(weights)[0] == ws.encode_matrix(shuffled)[0]
 
 
-@pytest.mark.parametrize("kind", ["int8", "scaled-rows"])
-def test_order_of_free_rows_hardly_matters_where_contexts_are_searched_on_a_sample(kind):
+def test_order_of_free_rows_hardly_matters_where_contexts_are_searched_on_a_sample():
     rng = np.random.default_rng(12)
-    weights = STYLES[kind](rng, (2000, 300))
-    sizes = [len(ws.encode_matrix(rng.permutation(weights, axis=0))[0]) for _ in range(3)]
+    weights = STYLES["scaled-rows"](rng, (2000, 300))
+    sizes = [len(ws.encode_matrix(rng.permutation(weights, axis=0))[0]) for _ in range(2)]
     assert max(sizes) < min(sizes) * 1.0005
 
 

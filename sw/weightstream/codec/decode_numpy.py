@@ -58,7 +58,9 @@ class Decoder:
         self._contexts = contexts
         self._cum = cum
         #: Symbol of each of the 2**14 slots of a table.
-        self._symbols = np.stack([np.repeat(np.arange(SYMBOLS, dtype=np.uint8), np.diff(row)) for row in cum])
+        self._symbols = np.empty((len(cum), 1 << FREQUENCY_BITS), np.uint8)
+        for row, table in zip(self._symbols, cum, strict=True):
+            row[:] = np.repeat(np.arange(SYMBOLS, dtype=np.uint8), np.diff(table))
 
     def blocks(self, columns: int) -> Iterator[tuple[int, int, np.ndarray]]:
         """Decode everything, at most `columns` symbols of each stream at a time.
