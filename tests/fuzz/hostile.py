@@ -67,11 +67,10 @@ def layer(one: CodedMatrix, activation: Requantise | Thresholds | None = None) -
 
 
 def thresholds(varied: bool) -> bytes:
-    """Return a layer of as many rows and thresholds as can be; equal ones take no bytes of the file."""
-    rows = MAX_ROWS if varied else MAX_ROWS // 2
-    values = np.zeros((rows, 15), np.int32)
+    """Return a layer of many rows with as many thresholds as can be; equal ones take no bytes of the file."""
+    values = np.zeros((MAX_ROWS // 2, 15), np.int32)
     values[::2] += varied
-    return layer(coded(rows, 1), Thresholds(values=values, base=0))
+    return layer(coded(len(values), 1), Thresholds(values=values, base=0))
 
 
 def row_classes(rows: int, columns: int) -> bytes:

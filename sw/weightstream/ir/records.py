@@ -131,7 +131,7 @@ def unpack_records(head: RecordHead, data: bytes | memoryview, rows: int) -> Act
         )
     if head.kind == ACTIVATION_THRESHOLDS:
         values = _unpack(head, data, rows, [_INT32[1]] * len(head.fields))
-        if np.any(values[:, 1:] < values[:, :-1]):
+        if any(np.any(values[:, i] < values[:, i - 1]) for i in range(1, values.shape[1])):
             raise FormatError("thresholds do not rise: the file is corrupt")
         return Thresholds(values=values, base=head.constants[0], step=head.constants[1])
     values = _unpack(head, data, rows, [high for _, high in _REQUANTISE])
