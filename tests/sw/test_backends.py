@@ -61,7 +61,7 @@ def check_same_file(weights, **options):
 
 # ---- the same files ------------------------------------------------------------------------------
 
-LAYOUTS = [None, Layout(1, 31), Layout(5, 7), Layout(33, 1)]
+LAYOUTS = [None, Layout(1, 33), Layout(5, 7)]
 MATRICES = {
     "binary": lambda rng: rng.choice(np.array([-1, 1], np.int8), (70, 50)),
     "ternary": lambda rng: bell(rng, (90, 33), 0.7, 1),

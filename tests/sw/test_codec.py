@@ -11,7 +11,7 @@ import weightstream as ws
 from weightstream.model import from_bytes
 from weightstream.spec.container import file_bytes_for
 
-LAYOUTS = [None, ws.Layout(1, 1), ws.Layout(3, 5), ws.Layout(64, 64)]
+LAYOUTS = [None, ws.Layout(3, 5), ws.Layout(64, 64)]
 
 
 def laplace(rng, shape, spread, limit):
@@ -127,7 +127,7 @@ def test_corners(name, free_rows):
 
 
 @pytest.mark.parametrize("free_rows", [True, False], ids=["free", "named"])
-@pytest.mark.parametrize("levels", [[5], [-1, 0, 1], range(-100, 100)], ids=len)
+@pytest.mark.parametrize("levels", [[5], range(-100, 100)], ids=len)
 @pytest.mark.parametrize("shape", [(2, 65536), (65536, 2)], ids=str)
 def test_long_and_tall_matrices(shape, levels, free_rows):
     weights = np.random.default_rng(7).choice(np.array(levels, np.int8), shape)
