@@ -1,4 +1,4 @@
-# Every target sets itself up: Python >= 3.10, git, gcc and make are enough.
+# Every target sets itself up: Python >= 3.10, git, g++ and make are enough.
 #
 # PYTHON   the interpreter that makes the virtual environment
 # VENV     where that environment is
@@ -22,13 +22,16 @@ export PYTHONHASHSEED := 0
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint format demo bench-codec fuzz train lock venv clean distclean
+.PHONY: help test test-long lint format demo bench-codec bench-hw report formal fuzz train lock venv clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: lint ## lint, then run the tests
 	$(RUN) -m pytest -n $(JOBS) $(ARGS)
+
+test-long: $(DEV) ## run many random networks through the gateware (minutes)
+	$(RUN) -m pytest -n $(JOBS) -m long $(ARGS)
 
 lint: $(DEV) ## check style and types
 	$(RUN) -m ruff check
@@ -44,6 +47,15 @@ demo: $(DEV) ## compress two MNIST networks and run them from their streams
 
 bench-codec: $(DEV) ## size and speed of the codec beside others
 	$(RUN) benchmarks/bench_codec.py $(ARGS)
+
+bench-hw: $(DEV) ## simulate the accelerator and print its figures
+	$(RUN) benchmarks/bench_hw.py $(ARGS)
+
+report: $(DEV) ## area of a preset from Yosys (ARGS="--preset pynq_z2 --target xc7")
+	$(RUN) -m weightstream_hw.cli report $(or $(ARGS),--preset tiny --target xc7)
+
+formal: $(DEV) ## prove the rules of the buses and the order of slots and queues
+	$(RUN) tests/formal/run.py $(ARGS)
 
 fuzz: $(DEV) ## read 100,000 mutated files
 	$(RUN) tests/fuzz/fuzz_files.py --count 100000 $(ARGS)
@@ -65,7 +77,7 @@ venv: $(DEV) ## make the virtual environment, or bring it up to date
 
 clean: ## remove caches and builds
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
-	find sw tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find sw hw sim tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the virtual environment too
 	rm -rf $(VENV)

@@ -9,9 +9,12 @@ Examples
 """
 
 from .errors import (
+    DeviceError,
     FormatError,
+    ImageError,
     InputError,
     LayoutError,
+    MachineError,
     MatrixError,
     NetworkError,
     TargetError,
@@ -19,16 +22,19 @@ from .errors import (
     WeightstreamError,
 )
 from .model import Model, compress, decode_matrix, encode_matrix, load
-from .runtime.numpy_device import open_device as open
+from .runtime.devices import open_device as open
 from .spec.layout import Layout
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "DeviceError",
     "FormatError",
+    "ImageError",
     "InputError",
     "Layout",
     "LayoutError",
+    "MachineError",
     "MatrixError",
     "Model",
     "NetworkError",

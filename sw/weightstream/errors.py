@@ -31,3 +31,39 @@ class InputError(WeightstreamError, ValueError):
 
 class TargetError(WeightstreamError, ValueError):
     """There is no such device to open, or what it needs is missing."""
+
+
+class MachineError(WeightstreamError, ValueError):
+    """A network does not fit the machine that it is to run on; the message names need and limit."""
+
+
+class ImageError(FormatError):
+    """An accelerator cannot execute an image: it is corrupt, or made for another machine.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong.
+    code : int
+        Error code that the accelerator reports, see `weightstream.spec.registers`.
+    """
+
+    def __init__(self, message: str, code: int):
+        super().__init__(message)
+        self.code = code
+
+
+class DeviceError(WeightstreamError):
+    """An accelerator did not do what it was asked; the message has its registers' account of it.
+
+    Parameters
+    ----------
+    message : str
+        What happened.
+    code : int
+        Error code of the accelerator, 0 if it reported none.
+    """
+
+    def __init__(self, message: str, code: int = 0):
+        super().__init__(message)
+        self.code = code

@@ -17,6 +17,7 @@ from .ir.canonical import code_network, relayout_network
 from .ir.file import read_network, write_network
 from .ir.network import Linear, Matrix, Network
 from .spec.layout import Layout
+from .spec.machine import Machine
 
 if TYPE_CHECKING:
     import onnx
@@ -82,9 +83,25 @@ class Model:
     def _node(self, name: str) -> Linear | Matrix:
         return next(n for n in self.network.nodes if n.name == name and isinstance(n, Linear | Matrix))
 
-    def relayout(self, layout: Layout | None, progress: Callable[[str], None] | None = None) -> Model:
-        """Return the same weights in other streams; None is an archive's layout."""
-        return from_network(relayout_network(self.network, layout, progress))
+    def relayout(
+        self,
+        layout: Layout | Machine | None,
+        progress: Callable[[str], None] | None = None,
+        *,
+        batch: int = 1,
+    ) -> Model:
+        """Return the same weights in other streams.
+
+        Parameters
+        ----------
+        layout : Layout, Machine or None
+            Streams of the machine that will run it, or the machine; None is an archive's layout.
+        progress : callable, optional
+            Called with the name of each node when it is done.
+        batch : int
+            Items that the machine will run at once: it runs any number, and so many in the fewest clocks.
+        """
+        return from_network(relayout_network(self.network, layout, progress, batch))
 
     def __repr__(self) -> str:
         weights = sum(c.geometry.rows * c.geometry.columns for c in self.matrices().values())
@@ -138,7 +155,8 @@ def compress(
     *,
     bits: int | None = None,
     calibration: np.ndarray | None = None,
-    layout: Layout | None = None,
+    layout: Layout | Machine | None = None,
+    batch: int = 1,
     per_channel: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Model:
@@ -153,8 +171,10 @@ def compress(
         Bits of the weights of a float network, 2 to 8; by default 8.
     calibration : ndarray of float, shape (batch, *input shape), optional
         Typical inputs; a float network needs some.
-    layout : Layout, optional
-        Streams of the machine that will run it; by default an archive's.
+    layout : Layout or Machine, optional
+        Streams of the machine that will run it, or the machine; by default an archive's.
+    batch : int
+        Items that the machine will run at once: it runs any number, and so many in the fewest clocks.
     per_channel : bool
         A scale for each row of weights, not one for all.
     progress : callable, optional
@@ -174,7 +194,7 @@ def compress(
     from .ir.onnx_import import import_onnx
 
     network = import_onnx(model, bits=bits, calibration=calibration, per_channel=per_channel)
-    return from_network(code_network(network, layout, progress))
+    return from_network(code_network(network, layout, progress, batch))
 
 
 def encode_matrix(

@@ -15,7 +15,7 @@ from ..ir.canonical import code_network
 from ..ir.values import network_input
 from ..model import Model, from_network, load
 from ..report.sizes import file_report
-from ..runtime.numpy_device import open_device
+from ..runtime.devices import open_device
 from ..spec.layout import Layout
 from . import views
 from .checks import ITEMS, check_streams, compare_outputs

@@ -15,7 +15,7 @@ from .contexts import ContextModel
 from .frequencies import Table, cumulative, fit_tables
 from .keys import KeyCode, choose_key_bits, encode_keys
 from .palette import Palette, choose_palette, to_symbols
-from .search import search_contexts
+from .search import ContextLimits, search_contexts
 from .side import SideInformation, write_side
 
 #: A kernel's greatest height and width.
@@ -242,6 +242,7 @@ def code_matrix(
     sharing: Sharing | None = None,
     palette: Palette | None = None,
     row_class: np.ndarray | None = None,
+    limits: ContextLimits | None = None,
 ) -> tuple[CodedMatrix, np.ndarray]:
     """Code a matrix.
 
@@ -261,6 +262,8 @@ def code_matrix(
         What symbols stand for; by default chosen by the levels in use.
     row_class : ndarray of uint8, shape (rows,), optional
         Classes to keep, as a relayout does; by default they are searched.
+    limits : ContextLimits, optional
+        How many contexts and tables there may be; by default as many as pay for themselves.
 
     Returns
     -------
@@ -279,7 +282,7 @@ def code_matrix(
     best = None
     for candidate in candidates:
         symbols = to_symbols(candidate.flatten(weights), palette)
-        prepared = _prepare(symbols, candidate, palette, layout, sharing, row_class)
+        prepared = _prepare(symbols, candidate, palette, layout, sharing, row_class, limits)
         if best is None or prepared.cost < best.cost:
             best = prepared
     assert best is not None
@@ -295,9 +298,11 @@ def code_symbols(
     layout: Layout | None = None,
     sharing: Sharing | None = None,
     row_class: np.ndarray | None = None,
+    limits: ContextLimits | None = None,
 ) -> tuple[CodedMatrix, np.ndarray]:
     """Code a matrix of symbols; arguments and result as in `code_matrix`."""
-    return _code(_prepare(symbols, geometry, palette, layout, sharing or Sharing(), row_class), free_rows)
+    prepared = _prepare(symbols, geometry, palette, layout, sharing or Sharing(), row_class, limits)
+    return _code(prepared, free_rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,6 +325,7 @@ def _prepare(
     layout: Layout | None,
     sharing: Sharing,
     row_class: np.ndarray | None,
+    limits: ContextLimits | None,
 ) -> _Prepared:
     def arrange(layout: Layout) -> Arrangement:
         return Arrangement(StreamPlan(geometry.rows, symbols.shape[1], layout, sharing, palette.passes))
@@ -328,7 +334,9 @@ def _prepare(
     smallest = Layout(sharing.clone_groups * sharing.split_groups, sharing.clone_slots * sharing.split_slots)
     codewords = arrange(layout or smallest).split(symbols, SYMBOLS - 1)
     kernel = (1, 1) if geometry.taps_first else geometry.kernel
-    contexts, row_class, cost = search_contexts(codewords, sharing.parts, palette, kernel, row_class)
+    contexts, row_class, cost = search_contexts(
+        codewords, sharing.parts, palette, kernel, row_class, limits or ContextLimits()
+    )
     return _Prepared(
         symbols=symbols,
         geometry=geometry,

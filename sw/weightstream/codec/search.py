@@ -42,6 +42,25 @@ _COLUMN_CLASSES = (2, 4, 8, 16)
 _NEIGHBOUR_CLASSES = (2, 3, 4, 6, 8, 16)
 
 
+@dataclass(frozen=True)
+class ContextLimits:
+    """What the search may use, for a machine that must load it.
+
+    Parameters
+    ----------
+    bits : int
+        Bits of a context; the classes that must be kept may take more.
+    tables : int
+        Tables.
+    """
+
+    bits: int = MAX_CONTEXT_BITS
+    tables: int = MAX_TABLES
+
+
+_NO_LIMITS = ContextLimits()
+
+
 @dataclass(frozen=True, eq=False)
 class _Inputs:
     """A choice of context inputs, before contexts are gathered into tables."""
@@ -83,6 +102,7 @@ def search_contexts(
     palette: Palette,
     kernel: tuple[int, int],
     row_class: np.ndarray | None = None,
+    limits: ContextLimits = _NO_LIMITS,
 ) -> tuple[ContextModel, np.ndarray, float]:
     """Choose the contexts of a layer.
 
@@ -98,6 +118,8 @@ def search_contexts(
         Height and width of a kernel whose taps are neighbours in a row; (1, 1) if they are not.
     row_class : ndarray of uint8, shape (rows,), optional
         Classes of rows that must be kept.
+    limits : ContextLimits
+        How many contexts and tables there may be.
 
     Returns
     -------
@@ -109,7 +131,7 @@ def search_contexts(
         Estimate of the layer's bits.
     """
     for size in _SAMPLES:
-        search = _Search(codewords, parts, palette, kernel, row_class, size)
+        search = _Search(codewords, parts, palette, kernel, row_class, limits, size)
         model, classes, cost = search.run()
         # What a small sample shows no trace of is not looked for in a large one.
         if codewords.size <= size or model.table_count == 1:
@@ -124,13 +146,14 @@ class _Search:
     description on the sample is real.
     """
 
-    def __init__(self, codewords, parts, palette, kernel, row_class, size):
+    def __init__(self, codewords, parts, palette, kernel, row_class, limits, size):
         self._codewords = codewords
         self._parts = parts
         self._rows = len(codewords) // parts
         self._palette = palette
         self._kernel = kernel
         self._fixed = row_class
+        self._limits = limits
         step = -(-codewords.size // size) if codewords.size else 1
         self._kept = np.arange(0, self._rows, step)
         sample = (self._kept[:, None] * parts + np.arange(parts)).reshape(-1)
@@ -149,7 +172,9 @@ class _Search:
         if passes > 1:
             columns = np.arange(passes, dtype=np.uint8)
             previous = np.arange(SYMBOLS, dtype=np.uint8)
-        start = self._evaluate(_Inputs(rows, columns, previous, none, 1))
+        inputs = _Inputs(rows, columns, previous, none, 1)
+        self._limits = replace(self._limits, bits=max(self._limits.bits, inputs.context_bits))
+        start = self._evaluate(inputs)
         if not self._codewords.size:
             return self._result(start)
         return self._result(self._improve(start))
@@ -329,9 +354,9 @@ class _Search:
         return np.bincount(index.reshape(-1), minlength=contexts * SYMBOLS).reshape(-1, SYMBOLS)
 
     def _evaluate(self, inputs: _Inputs) -> _Found:
-        if inputs.context_bits > MAX_CONTEXT_BITS:
+        if inputs.context_bits > min(self._limits.bits, MAX_CONTEXT_BITS):
             return _Found(float("inf"), inputs, np.zeros(inputs.shape, np.uint8))
-        cost, tables = cluster_contexts(self._joint(inputs), MAX_TABLES)
+        cost, tables = cluster_contexts(self._joint(inputs), self._limits.tables)
         cost += self._side_bits(inputs)
         return _Found(cost, inputs, tables.reshape(inputs.shape))
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from ..errors import TargetError
 from ..golden.compute.requantise import requantise
 from ..golden.compute.thresholds import thresholds
 from ..ir.network import Linear, Requantise
@@ -78,21 +77,3 @@ def _linear(model: Model, node: Linear, x: np.ndarray) -> np.ndarray:
     y = requantise(sums, activation) if isinstance(activation, Requantise) else thresholds(sums, activation)
     target = model.network.tensor(node.output)
     return y.astype(target.dtype).reshape(len(x), *target.shape)
-
-
-def open_device(target: str) -> NumpyDevice:
-    """Return the device of a target.
-
-    Parameters
-    ----------
-    target : str
-        ``numpy``: software.
-
-    Raises
-    ------
-    TargetError
-        There is no such target.
-    """
-    if target != "numpy":
-        raise TargetError(f"target must be 'numpy', not {target!r}")
-    return NumpyDevice()

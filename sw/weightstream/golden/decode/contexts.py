@@ -10,7 +10,7 @@ known beforehand; only the neighbours are part of the decoding loop.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ...spec.coder import (
     MAX_COLUMN_BITS,
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 def class_bits(classes: int) -> int:
     """Return ceil(log2(classes)), the bits of a class."""
     return (classes - 1).bit_length()
+
+
+class TableChoice(Protocol):
+    """What chooses the table of a symbol; see `ContextMap.table`."""
+
+    def table(self, row_class: int, j: int, neighbours: Neighbours) -> int:
+        """Return the number of the table."""
+        ...
 
 
 class ContextMap:

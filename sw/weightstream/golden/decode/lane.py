@@ -34,7 +34,7 @@ from ...spec.coder import (
     WINDOW_BITS,
     WORD_BITS,
 )
-from .contexts import ContextMap, Neighbours
+from .contexts import Neighbours, TableChoice
 from .word_queue import WordQueue
 
 #: Bits of the buffer B: two words, and a window pushed back in front of them.
@@ -119,7 +119,7 @@ class Slot:
         self.R = 1 << WINDOW_BITS
         self._check_widths()
 
-    def decode(self, j: int, contexts: ContextMap, thresholds: Sequence[Sequence[int]]) -> int:
+    def decode(self, j: int, contexts: TableChoice, thresholds: Sequence[Sequence[int]]) -> int:
         """Decode the symbol at position `j` of the row; `thresholds` are ``cum[0..15]`` of each table."""
         assert self.row is not None
         cum = thresholds[contexts.table(self.row.row_class, j, self._neighbours)]
@@ -161,14 +161,14 @@ class LaneDecoder:
         Words of the lane.
     slots : int
         Streams of the lane.
-    contexts : ContextMap
+    contexts : TableChoice
         What chooses the table of a symbol.
     thresholds : sequence of 16 int for each table
         ``cum[0..15]`` of the tables.
     """
 
     def __init__(
-        self, words: Iterable[int], slots: int, contexts: ContextMap, thresholds: Sequence[Sequence[int]]
+        self, words: Iterable[int], slots: int, contexts: TableChoice, thresholds: Sequence[Sequence[int]]
     ):
         self.queue = WordQueue(words)
         self.slots = [Slot() for _ in range(slots)]

@@ -1,0 +1,1 @@
+"""Gateware: an accelerator that runs networks straight from compressed weight streams."""

@@ -1,0 +1,1 @@
+"""The activation memory, and what brings its columns to the lanes."""

@@ -1,0 +1,1 @@
+"""AXI masters, and the register bank."""

@@ -1,0 +1,1 @@
+"""From symbols to outputs: products, sums, requantisation."""

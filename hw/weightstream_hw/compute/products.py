@@ -1,0 +1,197 @@
+"""Products of an activation with all symbols, computed once for all lanes.
+
+Golden: weightstream.golden.compute.mac
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from weightstream.spec.coder import MAX_GROUP, SYMBOLS
+from weightstream.spec.machine import Machine
+
+from ..control.config_write import CONFIG_WRITE
+
+#: Pairs of products a table: one of an even symbol, one of the odd symbol behind it.
+PAIRS = SYMBOLS // 2
+
+#: Weights a symbol that a centre has inputs for.
+CENTRE_GROUP = MAX_GROUP // 2
+
+#: Width of a product: four of an int8 and an int9, summed up.
+PRODUCT_BITS = 18
+
+#: A write of two products to the tables of a column of lanes.
+PRODUCT_WRITE = data.StructLayout(
+    {"enable": 1, "bank": 1, "pair": 3, "even": signed(PRODUCT_BITS), "odd": signed(PRODUCT_BITS)}
+)
+
+
+def product_bits(machine: Machine) -> int:
+    """Return the bits that the products of a machine need: 16, and 1 more for each doubling of its group."""
+    return 15 + machine.group.bit_length()
+
+
+class ProductCentre(wiring.Component):
+    """For each column of lanes, ``products[symbol] = sum over i of palette[pass][symbol][i] * x[i]``.
+
+    Timing
+    ------
+    Latency: `latency` clocks from a start to its first pair of products, one pair a clock.
+    Throughput: a start every `PAIRS` clocks.
+    Stall: none; a start in less than `PAIRS` clocks drops what is left of the one before.
+
+    Parameters
+    ----------
+    machine : Machine
+        Columns, weights a symbol (`group`) and passes.
+
+    Attributes
+    ----------
+    config : In(CONFIG_WRITE)
+        Palette writes: the address is 16 * pass + symbol, the data one signed byte a weight, lowest first.
+        Weights that the layer does not have must be 0; what x holds for them does not matter.
+    signed_input : In(1)
+        Whether activations are int8, not uint8; constant during a layer.
+    start : In(1)
+        Compute the products of what x, palette and parity hold in this clock.
+    palette : In(2)
+        The pass.
+    parity : In(1)
+        The bank to write to.
+    x : In(8), array of columns x 4
+        An activation for each weight of the group.
+    products : Out(PRODUCT_WRITE), array of columns
+        To the lanes.
+    """
+
+    #: Clocks from a start to its first pair of products.
+    latency = 5
+
+    def __init__(self, machine: Machine):
+        if not machine.group:
+            raise ValueError("machine must have product tables, not group=0")
+        self.machine = machine
+        super().__init__(
+            {
+                "config": In(CONFIG_WRITE),
+                "signed_input": In(1),
+                "start": In(1),
+                "palette": In(2),
+                "parity": In(1),
+                "x": In(8).array(machine.columns, CENTRE_GROUP),
+                "products": Out(PRODUCT_WRITE).array(machine.columns),
+            }
+        )
+
+    def cycles(self, starts: int) -> int:
+        """Return the clocks from the first of some starts to the last of their products, inclusive."""
+        return self.latency + PAIRS * starts
+
+    def elaborate(self, platform) -> Module:
+        """Return the circuit.
+
+        An even and an odd weight share a multiplier, because they meet the same activation: the product of
+        ``even * 2**16 + odd`` holds the odd product in its low 16 bits, and above them the even product, less
+        1 if the odd one is negative.
+        """
+        m = Module()
+
+        # Which pair: counts up to PAIRS once it was started.
+        pair = Signal(range(PAIRS))
+        busy = Signal()
+        palette = Signal(2, reset_less=True)
+        parity = Signal(reset_less=True)
+        with m.If(self.start):
+            m.d.sync += [busy.eq(1), pair.eq(0), palette.eq(self.palette), parity.eq(self.parity)]
+        with m.Else():
+            m.d.sync += pair.eq(pair + 1)
+            with m.If(pair == PAIRS - 1):
+                m.d.sync += busy.eq(0)
+
+        # What travels beside the products: three registers between the palettes and the sums' register.
+        write = Cat(busy, parity, pair)
+        for stage in range(3):
+            delayed = Signal(len(write), name=f"write{stage}")
+            m.d.sync += delayed.eq(write)
+            write = delayed
+
+        weights = self._weights(m, Cat(pair, palette))
+        for column, out in enumerate(self.products):
+            evens, odds = [], []
+            for i, joined in enumerate(weights):
+                x = Signal(signed(9), name=f"x_{column}_{i}", reset_less=True)
+                with m.If(self.start):
+                    byte = self.x[column][i]
+                    m.d.sync += x.eq(Cat(byte, byte[7] & self.signed_input).as_signed())
+                later = Signal(signed(9), name=f"later_{column}_{i}", reset_less=True)
+                product = Signal(signed(32), name=f"product_{column}_{i}", reset_less=True)
+                m.d.sync += [later.eq(x), product.eq(joined * later)]
+                odds.append(product[:16].as_signed())
+                evens.append(product[16:].as_signed() + product[15])
+            m.d.sync += [
+                Cat(out.enable, out.bank, out.pair).eq(write),
+                out.even.eq(_sum(m, evens, f"even_{column}")),
+                out.odd.eq(_sum(m, odds, f"odd_{column}")),
+            ]
+        return m
+
+    def _weights(self, m: Module, address: Value) -> list[Signal]:
+        """Return ``even * 2**16 + odd`` of each weight of a pair of symbols, one clock after its address."""
+        config = Signal.like(self.config)
+        m.d.sync += config.eq(self.config)
+        reads = []
+        for parity, name in enumerate(("even", "odd")):
+            memory = Memory(
+                shape=data.ArrayLayout(signed(8), self.machine.group),
+                depth=PAIRS * self.machine.passes,
+                init=[],
+                attrs={"ram_style": "distributed"},
+            )
+            m.submodules[name] = memory
+            write, read = memory.write_port(), memory.read_port(domain="comb")
+            m.d.comb += [
+                write.en.eq(config.palette & (config.address[0] == parity)),
+                write.addr.eq(config.address[1:]),
+                write.data.eq(config.data),
+                read.addr.eq(address),
+            ]
+            reads.append(read.data)
+        weights = []
+        for i in range(self.machine.group):
+            even, odd = (read[i] for read in reads)
+            joined = Signal(signed(25), name=f"joined_{i}", reset_less=True)
+            m.d.sync += joined.eq(Cat(odd, odd[-1].replicate(8), even - odd[-1]).as_signed())
+            weights.append(joined)
+        return weights
+
+
+def _sum(m: Module, terms: list, name: str) -> Value:
+    """Return the sum of up to four terms, with registers between its two levels."""
+    level = []
+    for i in range(0, len(terms), 2):
+        total = sum(terms[i + 1 : i + 2], terms[i])
+        register = Signal(total.shape(), name=f"{name}_{i}", reset_less=True)
+        m.d.sync += register.eq(total)
+        level.append(register)
+    return sum(level[1:], level[0])
+
+
+def start_window(machine: Machine, product_latency: int) -> range:
+    """Return when a start may come: clocks ahead of the first symbol that its products are for.
+
+    Later, and a slot would look up a product that is not there yet; earlier, and a product would be
+    overwritten in front of the last slot of the column before the last, which had the same bank.
+
+    Parameters
+    ----------
+    machine : Machine
+        Its slots matter.
+    product_latency : int
+        `Mac.product_latency`.
+    """
+    first = ProductCentre.latency + product_latency
+    return range(first + PAIRS - 1, first + machine.slots + 1)

@@ -1,0 +1,1 @@
+"""From memory words to symbols: stream fetch, queues, keys, lanes."""

@@ -1,0 +1,1 @@
+"""Simulation: benches for blocks, and the accelerator compiled to a shared library."""

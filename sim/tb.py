@@ -1,0 +1,149 @@
+"""Both ends of an accelerator's buses, in cocotb: a processor; a memory with pauses, latency and faults."""
+
+import itertools
+import logging
+import random
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.queue import Queue
+from cocotb.triggers import ClockCycles, RisingEdge
+from cocotb.utils import get_sim_time
+from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
+
+PERIOD = 10
+#: The memory that an accelerator sees; addresses beyond it wrap.
+MEMORY = 1 << 20
+#: Bytes before and behind what may be written; they must stay.
+GUARD, GUARD_BYTE = 128, 0xAA
+
+
+class DelayedChannel:
+    """An address channel whose transactions come some clocks later, as many as there are at a time.
+
+    Parameters
+    ----------
+    channel : stream sink
+        Of cocotbext-axi.
+    clock : handle
+        The clock.
+    latency : int
+        Clocks.
+    """
+
+    def __init__(self, channel, clock, latency: int):
+        self._channel, self._clock, self._latency = channel, clock, latency
+        self._due = Queue()
+        channel.queue_occupancy_limit = 16
+        cocotb.start_soon(self._stamp())
+
+    def __getattr__(self, name):
+        return getattr(self._channel, name)
+
+    async def _stamp(self):
+        while True:
+            transaction = await self._channel.recv()
+            await self._due.put((get_sim_time("ns") + self._latency * PERIOD, transaction))
+
+    async def recv(self):
+        """Return the next transaction when it is due."""
+        due, transaction = await self._due.get()
+        while get_sim_time("ns") < due:
+            await RisingEdge(self._clock)
+        return transaction
+
+
+class Ram(AxiRam):
+    """A memory that answers errors in the ranges of `faults`."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.faults: list[range] = []
+        for side in (self.read_if, self.write_if):
+            self._guard(side)
+
+    def _guard(self, side) -> None:
+        """Let accesses to faulty ranges fail: the slave then answers SLVERR."""
+
+        def failing(access):
+            async def checked(address, *args):
+                if any(address in fault for fault in self.faults):
+                    raise OSError(f"fault at 0x{address:x}")
+                return await access(address, *args)
+
+            return checked
+
+        for name in ("_read", "_write"):
+            if hasattr(side, name):
+                setattr(side, name, failing(getattr(side, name)))
+
+
+class TB:
+    """Clock, processor and memory around a device under test.
+
+    Parameters
+    ----------
+    dut : handle
+        The accelerator.
+    latency : int
+        Clocks from an address to its first beat.
+    pause : float
+        Share of clocks in which a channel rests; each one on its own.
+    seed : int
+        Of the pauses.
+    """
+
+    def __init__(self, dut, *, latency: int = 1, pause: float = 0.0, seed: int = 1):
+        self.dut = dut
+        # Every transaction would be logged, several lines each.
+        logging.getLogger(f"cocotb.{dut._name}").setLevel(logging.WARNING)
+        cocotb.start_soon(Clock(dut.clk, PERIOD, unit="ns").start())
+        self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.clk, dut.rst)
+        self.ram = Ram(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, size=MEMORY)
+        reads, writes = self.ram.read_if, self.ram.write_if
+        channels = [reads.ar_channel, reads.r_channel, writes.aw_channel, writes.w_channel, writes.b_channel]
+        channels += [self.registers.read_if.ar_channel, self.registers.read_if.r_channel]
+        channels += [getattr(self.registers.write_if, f"{name}_channel") for name in ("aw", "w", "b")]
+        if pause:
+            for number, channel in enumerate(channels):
+                channel.set_pause_generator(_pauses(pause, f"{seed}/{number}"))
+        reads.ar_channel = DelayedChannel(reads.ar_channel, dut.clk, latency)
+        writes.aw_channel = DelayedChannel(writes.aw_channel, dut.clk, latency)
+
+    async def reset(self) -> None:
+        """Reset everything."""
+        self.dut.rst.value = 1
+        await ClockCycles(self.dut.clk, 4)
+        self.dut.rst.value = 0
+        await ClockCycles(self.dut.clk, 2)
+
+    async def read32(self, address: int) -> int:
+        """Return a register."""
+        return await self.registers.read_dword(address)
+
+    async def write32(self, address: int, value: int) -> None:
+        """Write a register."""
+        await self.registers.write_dword(address, value)
+
+    async def interrupt(self, clocks: int) -> int:
+        """Wait for the interrupt; return after how many clocks it came."""
+        for clock in range(clocks):
+            if int(self.dut.interrupt.value):
+                return clock
+            await RisingEdge(self.dut.clk)
+        raise AssertionError(f"no interrupt after {clocks} clocks")
+
+    def guard(self, address: int, size: int) -> None:
+        """Surround a range with bytes that must stay."""
+        for start in (address - GUARD, address + size):
+            self.ram.write(start, bytes([GUARD_BYTE] * GUARD))
+
+    def check_guard(self, address: int, size: int) -> None:
+        """Check that nothing was written around a range."""
+        for start in (address - GUARD, address + size):
+            assert self.ram.read(start, GUARD) == bytes([GUARD_BYTE] * GUARD), hex(start)
+
+
+def _pauses(share: float, seed: str):
+    rng = random.Random(seed)
+    return (rng.random() < share for _ in itertools.count())

@@ -1,0 +1,139 @@
+"""The way to a simulated accelerator: its RTL, compiled, with a memory around it.
+
+The only file of the software that imports the gateware, and only when a simulated device is opened.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from ..errors import DeviceError, TargetError
+from ..spec.machine import PRESETS, Machine
+
+#: Where the simulated memory begins, as on a Zynq board, and how much of it there is.
+BASE = 0x1000_0000
+MEMORY_BYTES = 256 << 20
+_PAGE = 4096
+#: The reported time is that of a board: cycles at this clock.
+CLOCK_HZ = 100e6
+
+
+class SimBuffer:
+    """A range of the simulated memory."""
+
+    def __init__(self, port: SimPort, start: int, size: int):
+        self._port: SimPort | None = port
+        self.start, self.size = start, size
+        self.data = port.memory[start : start + size]
+        self.address = BASE + start
+
+    def flush(self) -> None:
+        """Do nothing: the simulated memory has no cache."""
+
+    def invalidate(self) -> None:
+        """Do nothing: the simulated memory has no cache."""
+
+    def free(self) -> None:
+        """Give the range back."""
+        if self._port is not None:
+            self._port.release(self)
+            self._port = None
+
+
+class SimPort:
+    """A simulated accelerator.
+
+    Parameters
+    ----------
+    machine : Machine
+        What is simulated.
+    waves : path, optional
+        Where to write waves (VCD).
+    options
+        Of `weightstream_hw.sim.compiled.CompiledModel`: latency, bandwidth, pause, seed.
+
+    Raises
+    ------
+    TargetError
+        The gateware's packages are not installed.
+    """
+
+    def __init__(self, machine: Machine, *, waves: str | os.PathLike[str] | None = None, **options: Any):
+        try:
+            from weightstream_hw.sim.compiled import CompiledModel, compile_machine
+        except ImportError as error:
+            raise TargetError(
+                f"a simulated accelerator needs {error.name}: pip install 'weightstream[hw,sim]'"
+            ) from error
+        self.memory = np.zeros(MEMORY_BYTES, np.uint8)
+        self._taken: list[SimBuffer] = []
+        library = compile_machine(machine, trace=waves is not None)
+        self._model = CompiledModel(library, self.memory, base=BASE, **options)
+        self._model.reset()
+        if waves is not None:
+            self._model.trace(waves)
+
+    def read32(self, address: int) -> int:
+        """Return a register."""
+        return self._model.read32(address)
+
+    def write32(self, address: int, value: int) -> None:
+        """Write a register."""
+        self._model.write32(address, value)
+
+    def allocate(self, size: int) -> SimBuffer:
+        """Return the first range that is free."""
+        start = 0
+        for other in sorted(self._taken, key=lambda buffer: buffer.start):
+            if start + size <= other.start:
+                break
+            start = -(-(other.start + other.size) // _PAGE) * _PAGE
+        if start + size > MEMORY_BYTES:
+            raise DeviceError(
+                f"the simulated memory has no {size} bytes left; it has {MEMORY_BYTES} bytes in all"
+            )
+        buffer = SimBuffer(self, start, size)
+        self._taken.append(buffer)
+        return buffer
+
+    def release(self, buffer: SimBuffer) -> None:
+        """Take a range back."""
+        self._taken.remove(buffer)
+
+    @property
+    def buffers(self) -> int:
+        """Buffers that were not given back."""
+        return len(self._taken)
+
+    def wait(self, seconds: float) -> bool:
+        """Let the clock of a board run for so long, at most."""
+        return self._model.run(int(seconds * CLOCK_HZ))
+
+    def add_fault(self, fault: Any, address: int = 0, size: int = 1 << 63) -> None:
+        """Make a range of memory fail: see `CompiledModel.add_fault`."""
+        self._model.add_fault(fault, address, size)
+
+    def clear_faults(self) -> None:
+        """Heal the memory."""
+        self._model.clear_faults()
+
+    def close(self) -> None:
+        """End the simulation."""
+        self._model.close()
+
+
+def machine_of_target(target: str) -> Machine:
+    """Return the machine that ``sim`` or ``sim:<preset>`` names.
+
+    Raises
+    ------
+    TargetError
+        There is no such preset.
+    """
+    preset = target.partition(":")[2] or "tiny"
+    if preset not in PRESETS:
+        raise TargetError(f"preset must be one of {', '.join(PRESETS)}, not {preset!r}")
+    return PRESETS[preset]
