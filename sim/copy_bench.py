@@ -44,7 +44,7 @@ async def faulty_memory_answers_an_error(dut, written):
     await tb.reset()
     lanes = len(dut.m_axi_rdata) // 8
     fault = (PAGE if written else 0) + lanes * (BURST + 3)
-    tb.ram.faults.append(range(fault, fault + lanes))
+    tb.ram.faults["write" if written else "read"].append(range(fault, fault + lanes))
     await start(tb, 0, PAGE, 2 * BURST)
     await tb.interrupt(20_000)
     assert await tb.read32(ERROR) == 2

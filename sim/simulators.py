@@ -8,11 +8,11 @@ import tempfile
 from pathlib import Path
 
 from amaranth import Module
-from amaranth.back import verilog
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from cocotb_tools.runner import get_runner
 
+from weightstream_hw.sim.clocked import simulation_verilog
 from weightstream_hw.sim.verilator import cache_directory, digest, locked, verilator_root
 
 SIMULATORS = ("verilator", "icarus")
@@ -31,6 +31,10 @@ exec "$VERILATOR_ROOT/bin/verilator_bin" --public-depth 1 "$@"
 """,
     "python": """#!/bin/sh
 exec "{python}" "$@"
+""",
+    # The package was configured without the option that precompiled headers are included with.
+    "make": """#!/bin/sh
+exec "{make}" CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 "$@"
 """,
 }
 _OPTIONS = {"verilator": ["-O3", "-Wno-lint", "-Wno-style", "-Wno-fatal"], "icarus": []}
@@ -73,7 +77,7 @@ def run(component: wiring.Component, module: str, simulator: str, **environment:
     environment : str
         Variables for the tests.
     """
-    text = verilog.convert(WithIds(component), name=_TOP, emit_src=False, strip_internal_attrs=True)
+    text = simulation_verilog(WithIds(component), _TOP)
     versions = [importlib.metadata.version(name) for name in ("cocotb", "verilator")]
     name = f"{simulator}-{digest(text, *versions, *_PROGRAMS.values(), *_OPTIONS[simulator])}"
     build = cache_directory() / "cocotb" / name
@@ -83,7 +87,7 @@ def run(component: wiring.Component, module: str, simulator: str, **environment:
         if not built.exists():
             shutil.rmtree(build, ignore_errors=True)
             build.mkdir()
-            source = build / "bench.v"
+            source = build / "bench.sv"
             source.write_text(text)
             _make_programs(build / "programs")
             path = os.environ["PATH"]
@@ -114,5 +118,7 @@ def _make_programs(directory: Path) -> None:
     directory.mkdir()
     for name, text in _PROGRAMS.items():
         program = directory / name
-        program.write_text(text.format(root=verilator_root(), python=sys.executable))
+        program.write_text(
+            text.format(root=verilator_root(), python=sys.executable, make=shutil.which("make"))
+        )
         program.chmod(0o755)

@@ -2,12 +2,13 @@
 
 import itertools
 import logging
+import mmap
 import random
 
 import cocotb
 from cocotb.clock import Clock
 from cocotb.queue import Queue
-from cocotb.triggers import ClockCycles, RisingEdge
+from cocotb.triggers import ClockCycles, RisingEdge, Timer
 from cocotb.utils import get_sim_time
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 
@@ -54,28 +55,23 @@ class DelayedChannel:
 
 
 class Ram(AxiRam):
-    """A memory that answers errors in the ranges of `faults`."""
+    """A memory that answers errors in ranges: `faults` of reads and of writes."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.faults: list[range] = []
-        for side in (self.read_if, self.write_if):
-            self._guard(side)
+        self.faults: dict[str, list[range]] = {"read": [], "write": []}
+        self.read_if._read = self._failing("read", self.read_if._read)
+        self.write_if._write = self._failing("write", self.write_if._write)
 
-    def _guard(self, side) -> None:
-        """Let accesses to faulty ranges fail: the slave then answers SLVERR."""
+    def _failing(self, kind: str, access):
+        """Return an access that raises in faulty ranges: the slave then answers SLVERR."""
 
-        def failing(access):
-            async def checked(address, *args):
-                if any(address in fault for fault in self.faults):
-                    raise OSError(f"fault at 0x{address:x}")
-                return await access(address, *args)
+        async def checked(address, *args):
+            if any(address % MEMORY in fault for fault in self.faults[kind]):
+                raise OSError(f"fault at 0x{address:x}")
+            return await access(address, *args)
 
-            return checked
-
-        for name in ("_read", "_write"):
-            if hasattr(side, name):
-                setattr(side, name, failing(getattr(side, name)))
+        return checked
 
 
 class TB:
@@ -97,9 +93,11 @@ class TB:
         self.dut = dut
         # Every transaction would be logged, several lines each.
         logging.getLogger(f"cocotb.{dut._name}").setLevel(logging.WARNING)
-        cocotb.start_soon(Clock(dut.clk, PERIOD, unit="ns").start())
+        # Without a reset on its first edge, what a simulator does not know gets into memories.
+        dut.rst.value = 1
         self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.clk, dut.rst)
-        self.ram = Ram(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, size=MEMORY)
+        memory = mmap.mmap(-1, MEMORY)
+        self.ram = Ram(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, size=MEMORY, mem=memory)
         reads, writes = self.ram.read_if, self.ram.write_if
         channels = [reads.ar_channel, reads.r_channel, writes.aw_channel, writes.w_channel, writes.b_channel]
         channels += [self.registers.read_if.ar_channel, self.registers.read_if.r_channel]
@@ -111,8 +109,9 @@ class TB:
         writes.aw_channel = DelayedChannel(writes.aw_channel, dut.clk, latency)
 
     async def reset(self) -> None:
-        """Reset everything."""
-        self.dut.rst.value = 1
+        """Start the clock, and reset everything."""
+        await Timer(PERIOD, "ns")
+        cocotb.start_soon(Clock(self.dut.clk, PERIOD, unit="ns").start())
         await ClockCycles(self.dut.clk, 4)
         self.dut.rst.value = 0
         await ClockCycles(self.dut.clk, 2)

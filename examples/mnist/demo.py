@@ -1,4 +1,4 @@
-"""Compress two MNIST networks and run them from their streams: accuracy, size beside others, speed."""
+"""Compress two MNIST networks and run them from their streams, in numpy and on the simulated accelerator."""
 
 import argparse
 import gzip
@@ -16,8 +16,11 @@ from data import HERE, load_calibration, load_excerpt, load_mnist, to_input
 from weightstream.golden.network import run as run_golden
 from weightstream.ir.network import Linear, Network
 from weightstream.ir.onnx_import import import_onnx
+from weightstream.spec.machine import PRESETS
 
 console = Console(width=110)
+#: Clock for which images a second are given.
+CLOCK_HZ = 100e6
 NETWORKS = (
     ("LeNet-300-100, 4 bits after training", "lenet-300-100.onnx", 4),
     ("LeNet-300-100, ternary by training", "lenet-300-100-ternary.onnx", None),
@@ -118,18 +121,56 @@ def sizes(quantised: Network, model: ws.Model, path: Path) -> Table:
     return table
 
 
+def show_accelerator(preset: str, x: np.ndarray) -> None:
+    """Run both networks on the accelerator's compiled RTL, check all outputs, and print its counters."""
+    machine = PRESETS[preset]
+    table = Table(title=f"on the simulated accelerator {preset}: {machine}", title_justify="left")
+    for i, column in enumerate(
+        ("", "images", "cycles an image", "idle rounds", "images a second at 100 MHz")
+    ):
+        table.add_column(column, justify="left" if i == 0 else "right")
+    with console.status(f"compiling the RTL of {preset} (about a minute, once)"):
+        device = ws.open(f"sim:{preset}")
+    with device, ws.open("numpy") as software:
+        for title, name, _ in NETWORKS:
+            net = ws.load(HERE / "build" / Path(name).with_suffix(".ws"))
+            for batch in (1, len(x)):
+                model = net.relayout(machine, batch=batch)
+                device.profile()
+                with console.status(f"running {title}, {batch} images"):
+                    raw = device.run(model, x[:batch], raw=True)
+                counters = device.profile()
+                assert np.array_equal(raw, software.run(net, x[:batch], raw=True)), "not numpy's outputs"
+                idle = sum(count for counter, count in counters.items() if counter.startswith("idle"))
+                cycles = counters["cycles"] / batch
+                table.add_row(
+                    title,
+                    f"{batch}",
+                    f"{cycles:,.0f}",
+                    f"{idle / (idle + counters['busy']):.1%}",
+                    f"{CLOCK_HZ / cycles:,.0f}",
+                )
+    table.caption = "every output bit for bit that of numpy"
+    console.print(table)
+
+
 def main() -> None:
     """Show both networks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
+        "--preset", default="ecp5_85f", choices=PRESETS, help="the accelerator that is simulated"
+    )
+    parser.add_argument(
         "--full", action="store_true", help="all 10,000 test images (fetched), not the excerpt"
     )
-    if parser.parse_args().full:
+    arguments = parser.parse_args()
+    if arguments.full:
         _, _, images, labels = load_mnist()
     else:
         images, labels = load_excerpt()
     for title, name, bits in NETWORKS:
         show(title, HERE / name, bits, to_input(images), labels)
+    show_accelerator(arguments.preset, to_input(images)[:100])
 
 
 if __name__ == "__main__":

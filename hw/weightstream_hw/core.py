@@ -11,7 +11,6 @@ from weightstream.spec.registers import ErrorCode
 
 from .activations.feed import Feed
 from .activations.fetch import ColumnFetch
-from .activations.layer import copies_of
 from .activations.pool import Pool
 from .bus.axi import read_beat, read_request
 from .bus.bursts import memory_range
@@ -25,7 +24,7 @@ from .compute.records import RecordLoader
 from .control.configuration import ConfigurationLoader
 from .control.drains import DrainControl
 from .control.executor import Executor
-from .control.groups import row_groups_of
+from .control.groups import copies_of, row_groups_of
 from .control.job import error_report
 from .control.movers import InputMover, OutputMover
 from .control.program import ProgramReader

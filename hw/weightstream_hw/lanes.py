@@ -14,8 +14,8 @@ from .compute.mac import SUM_BITS, Mac
 from .compute.output import output_word
 from .compute.products import PRODUCT_WRITE
 from .compute.records import record_write
-from .compute.walk import descriptor_ports
 from .control.config_write import CONFIG_WRITE
+from .control.descriptor import descriptor_ports
 from .decode.contexts import ContextMap
 from .decode.lane import KEY_WRITE, Lane
 from .decode.ring import LANE_CONTROL

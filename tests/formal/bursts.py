@@ -134,5 +134,5 @@ class Bursts(Harness):
         self.claim(m, implies(self.past(model.active & ~bursts.valid), bursts.valid))
         legal = legal_burst(m, self.machine, bursts.p.address, bursts.p.beats, self.dut.burst_beats)
         self.claim(m, implies(bursts.valid, *legal))
-        self.reach(m, bursts.valid & bursts.p.last & (model.repeats == 0) & (model.whole == 7))
+        self.reach(m, bursts.valid & bursts.p.last & (model.repeats == 0) & (model.whole == 6))
         splitter_follows(self, m, model, beats)

@@ -13,17 +13,14 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "sw"), str(ROOT / "hw")]
+from amaranth.back import rtlil
+from bursts import Bursts
+from reading import Reader, Reads
+from registers import Bank, Counters
+from writing import Writes
 
-from amaranth.back import rtlil  # noqa: E402
-from bursts import Bursts  # noqa: E402
-from reading import Reader, Reads  # noqa: E402
-from registers import Bank, Counters  # noqa: E402
-from writing import Writes  # noqa: E402
-
-#: Where files go. Within the checkout, and named relative to it: the tools do not see the machine's /tmp.
-BUILD = ROOT / "build" / "formal"
+#: Where files go. The tools see them by relative names only.
+BUILD = Path(__file__).resolve().parents[2] / "build" / "formal"
 #: Clocks from any state in which the claims hold to one in which they must hold.
 INDUCTION = 2
 #: Proofs by name, and the clocks in which everything reachable is reached.

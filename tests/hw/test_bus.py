@@ -1,46 +1,34 @@
 # amaranth: UnusedElaboratable=no
-"""Masters of the memory bus, on a memory that pauses at random."""
+"""The read master and its readers, on a memory that pauses at random."""
 
 import random
-from dataclasses import replace
 
 import pytest
 from amaranth.hdl import Cat, Module, ResetInserter
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
-from amaranth.sim import Simulator
 
 from axi_memory import AxiMemory
-from weightstream.spec.machine import Machine
+from bus_bench import (
+    BUS_BITS,
+    LENGTHS,
+    MACHINE,
+    STALLS,
+    STARTS,
+    clocks_until,
+    contents,
+    machine_of,
+    receive,
+    send,
+    simulate,
+    words_at,
+)
 from weightstream_hw.bus.axi import OUTSTANDING
 from weightstream_hw.bus.bursts import BurstSplitter
 from weightstream_hw.bus.read_master import ReadMaster
 from weightstream_hw.bus.reader import LinearReader
-from weightstream_hw.bus.write_master import WriteMaster
-
-MACHINE = Machine()
-BUS_BITS = [32, 64, 128]
-STALLS = [0.0, 0.5]
-#: Where ranges begin: at a page, at the last beats of one, in the middle of a burst.
-STARTS = [0, 16, 4096 - 16, 4096 - 128, 4096 + 48]
-LENGTHS = [1, 2, 3, 15, 16, 17, 33, 100]
-
 
 # ---- helpers -------------------------------------------------------------------------------------
-
-
-def machine_of(bus_bits=64, burst_beats=16):
-    return replace(MACHINE, bus_bits=bus_bits, burst_beats=burst_beats)
-
-
-def contents(count, seed):
-    """Return random bytes."""
-    return random.Random(seed).randbytes(count)
-
-
-def words_at(data, address, words):
-    """Return words of 64 bits."""
-    return [int.from_bytes(data[a : a + 8], "little") for a in range(address, address + 8 * words, 8)]
 
 
 def expected_words(data, commands):
@@ -67,50 +55,6 @@ class Readers(wiring.Component):
                 reader.beat_valid.eq(self.master.beat_valid[client]),
             ]
         return m
-
-
-async def send(ctx, stream, payloads, seed, stall):
-    """Give payloads to a stream, with pauses."""
-    pauses = random.Random(seed)
-    for payload in payloads:
-        while pauses.random() < stall:
-            await ctx.tick()
-        ctx.set(stream.payload, payload)
-        ctx.set(stream.valid, 1)
-        ready = False
-        while not ready:
-            *_, ready = await ctx.tick().sample(stream.ready)
-        ctx.set(stream.valid, 0)
-
-
-async def receive(ctx, stream, count, seed, stall, limit=20000):
-    """Take payloads from a stream, with pauses; return them, and the clock of each."""
-    pauses = random.Random(seed)
-    got, clocks, held = [], [], None
-    for clock in range(limit):
-        if len(got) == count:
-            break
-        ctx.set(stream.ready, pauses.random() >= stall)
-        *_, valid, ready, payload = await ctx.tick().sample(stream.valid, stream.ready, stream.payload)
-        assert held is None or (valid and payload == held), "a payload changed while it was stalled"
-        held = payload if valid and not ready else None
-        if valid and ready:
-            got.append(payload)
-            clocks.append(clock)
-    ctx.set(stream.ready, 0)
-    assert len(got) == count, f"{len(got)} of {count} after {limit} clocks"
-    return got, clocks
-
-
-def simulate(dut, *benches, background=()):
-    """Run test benches to their end."""
-    sim = Simulator(dut)
-    sim.add_clock(1e-8)
-    for bench in background:
-        sim.add_testbench(bench, background=True)
-    for bench in benches:
-        sim.add_testbench(bench)
-    sim.run()
 
 
 def hw_read(machine, commands, memory, *, depth=64, seed=0, stall=0.0):
@@ -228,15 +172,6 @@ def test_first_client_goes_first():
     assert order == [1, 2, 4]
 
 
-async def clocks_until(ctx, signal):
-    """Return the clocks from the one that was just sampled to one in which a signal is set."""
-    clocks = 1
-    while not ctx.get(signal):
-        await ctx.tick()
-        clocks += 1
-    return clocks
-
-
 @pytest.mark.parametrize("bus_bits", BUS_BITS)
 def test_read_latencies_are_as_stated(bus_bits):
     dut = Readers(machine_of(bus_bits), [16])
@@ -313,147 +248,6 @@ def test_flush_swallows_what_is_outstanding(after):
         await memory.serve_reads(ctx, dut.master.bus)
 
     simulate(dut, bench, background=[memory_bench])
-
-
-# ---- writing -------------------------------------------------------------------------------------
-
-
-def hw_write(machine, commands, memory, *, seed=0, stall=0.0, flush_after=None):
-    """Write words to ranges, commands of (address, words); return (clocks, pulses of done, errors)."""
-    dut = WriteMaster(machine)
-    ranges = [{"address": address, "words": len(words)} for address, words in commands]
-    every = [word for _, words in commands for word in words]
-    clocks, pulses, errors, clock = [], [], [], [0]
-
-    async def watch(ctx):
-        signals = (dut.done, dut.error, dut.error_address, dut.data.valid & dut.data.ready)
-        async for *_, done, error, address, word in ctx.tick().sample(*signals):
-            clock[0] += 1
-            pulses.extend([clock[0]] * done)
-            errors.extend([address] * error)
-            clocks.extend([clock[0]] * word)
-
-    async def give_ranges(ctx):
-        await send(ctx, dut.command, ranges, seed, stall)
-
-    async def finish(ctx):
-        await give_ranges(ctx)
-        await ctx.tick().until(dut.idle)
-        await ctx.tick()
-
-    async def give_words(ctx):
-        await send(ctx, dut.data, every, seed + 1, stall)
-
-    async def cut_off(ctx):
-        await ctx.tick().repeat(flush_after)
-        ctx.set(dut.flush, 1)
-        await ctx.tick().until(dut.idle)
-        await ctx.tick().repeat(30)
-        assert ctx.get(dut.idle)
-
-    async def memory_bench(ctx):
-        await memory.serve_writes(ctx, dut.bus)
-
-    if flush_after is None:
-        simulate(dut, finish, give_words, background=[watch, memory_bench])
-    else:
-        simulate(dut, cut_off, background=[watch, memory_bench, give_ranges, give_words])
-    return clocks, pulses, errors
-
-
-def written(size, commands):
-    """Return what memory of 0xAA bytes holds after commands."""
-    data = bytearray(b"\xaa" * size)
-    for address, words in commands:
-        for index, word in enumerate(words):
-            data[address + 8 * index : address + 8 * index + 8] = word.to_bytes(8, "little")
-    return data
-
-
-def some_words(count, seed):
-    """Return random words of 64 bits."""
-    numbers = random.Random(seed)
-    return [numbers.getrandbits(64) for _ in range(count)]
-
-
-@pytest.mark.parametrize("stall", STALLS, ids=["free", "stalled"])
-@pytest.mark.parametrize("bus_bits", BUS_BITS)
-def test_words_are_written_and_nothing_else(bus_bits, stall):
-    for start in STARTS:
-        address, commands = start, []
-        for index, length in enumerate(LENGTHS):
-            commands.append((address, some_words(length, seed=index)))
-            address += -(-8 * length // 16) * 16 + 16 * (index % 3)
-        memory = AxiMemory(b"\xaa" * 8192, seed=20, stall=stall, delay=20)
-        _, pulses, errors = hw_write(machine_of(bus_bits), commands, memory, stall=stall)
-        assert memory.data == written(8192, commands)
-        assert pulses and not errors
-
-
-@pytest.mark.parametrize("bus_bits", BUS_BITS)
-def test_writing_keeps_up_with_its_words(bus_bits):
-    commands = [(48, some_words(300, seed=21))]
-    memory = AxiMemory(bytes(4096), seed=22, delay=30)
-    clocks, pulses, _ = hw_write(machine_of(bus_bits), commands, memory)
-    assert clocks[-1] - clocks[0] == max(1, 64 // bus_bits) * (len(clocks) - 1)
-    assert len(pulses) == 1 and pulses[0] > clocks[-1]
-
-
-@pytest.mark.parametrize("bus_bits", BUS_BITS)
-def test_write_latencies_are_as_stated(bus_bits):
-    dut = WriteMaster(machine_of(bus_bits))
-
-    async def bench(ctx):
-        ctx.set(dut.command.payload, {"address": 64, "words": 2})
-        ctx.set(dut.command.valid, 1)
-        await ctx.tick()
-        ctx.set(dut.command.valid, 0)
-        assert await clocks_until(ctx, dut.bus.awvalid) == dut.latency
-        ctx.set(dut.data.valid, 1)
-        assert not ctx.get(dut.bus.wvalid)
-        await ctx.tick().repeat(max(1, bus_bits // 64))
-        assert ctx.get(dut.bus.wvalid)
-
-    simulate(dut, bench)
-
-
-def test_done_waits_for_every_answer():
-    memory = AxiMemory(bytes(4096), seed=23)
-    memory.random.randint = lambda low, high: 150
-    clocks, pulses, _ = hw_write(MACHINE, [(0, some_words(64, seed=24)), (1024, [5])], memory)
-    assert len(pulses) == 1 and pulses[0] >= clocks[-1] + 150
-    assert memory.most_writes == 5
-
-
-def test_empty_range_writes_nothing():
-    memory = AxiMemory(b"\xaa" * 256, seed=25)
-    hw_write(MACHINE, [(0, []), (16, [1, 2]), (64, []), (128, [3])], memory)
-    assert memory.data == written(256, [(16, [1, 2]), (128, [3])])
-
-
-def test_writes_are_outstanding_up_to_the_limit():
-    memory = AxiMemory(bytes(4096), seed=26)
-    memory.random.randint = lambda low, high: 300
-    memory.longest = 4
-    hw_write(machine_of(64, 4), [(0, some_words(100, seed=27))], memory)
-    assert memory.most_writes == OUTSTANDING
-
-
-def test_write_error_names_its_burst():
-    memory = AxiMemory(bytes(4096), seed=28, bad={256 + 64})
-    *_, errors = hw_write(MACHINE, [(0, some_words(100, seed=29))], memory)
-    assert errors == [256]
-
-
-@pytest.mark.parametrize("bus_bits", BUS_BITS)
-@pytest.mark.parametrize("flush_after", [3, 4, 5, 6, 9, 20, 41])
-def test_flush_completes_the_burst_without_writing(bus_bits, flush_after):
-    commands = [(16, some_words(101, seed=30))]
-    memory = AxiMemory(b"\xaa" * 4096, seed=31, stall=0.4, delay=20)
-    hw_write(machine_of(bus_bits), commands, memory, stall=0.4, flush_after=flush_after)
-    whole = written(4096, commands)
-    size = next((i for i, (a, b) in enumerate(zip(memory.data, whole, strict=True)) if a != b), len(whole))
-    assert memory.data[size:] == b"\xaa" * (4096 - size), "a word is missing before one that was written"
 
 
 # ---- refusals ------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ from amaranth.lib.wiring import In, Out
 from weightstream.spec.machine import Machine
 
 from ..compute.products import CENTRE_GROUP
+from ..control.descriptor import descriptor_ports
+from ..control.groups import ones
 from ..control.round import symbol_latency
 from .fetch import HALVES, patch_write
-from .layer import field_ports, ones
 from .pool import WORD_BYTES
 
 
@@ -79,7 +80,7 @@ class Feed(wiring.Component):
         #: Clocks from `commit` to x of slot 0.
         self.latency = symbol_latency(machine)
         assert self.latency == 2 * machine.slots + self._read_latency
-        ports = field_ports(
+        ports = descriptor_ports(
             "product_tables", "signed_input", "group_log2", "clone_log2", "split_log2", "chunk_words", "hold"
         ) | {
             "slot": In(range(machine.slots)),

@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from weightstream.spec.machine import Machine
 
-from .layer import copies_of, field_ports, ones
+from ..control.descriptor import descriptor_ports
+from ..control.groups import copies_of, ones
 from .pool import WORD_BYTES, Pool, pool_read
 from .positions import POSITION_FIELDS, PositionTable
 
@@ -84,7 +85,7 @@ class ColumnFetch(wiring.Component):
         self.machine = machine
         self._table = PositionTable(machine)
         super().__init__(
-            field_ports(*POSITION_FIELDS, "tiles", "part_words", "chunk_words", "hold")
+            descriptor_ports(*POSITION_FIELDS, "tiles", "part_words", "chunk_words", "hold")
             | {
                 "batch": In(16),
                 "pass_start": In(stream.Signature(17)),

@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from weightstream.spec.machine import Machine
 
-from .layer import copies_of, field_ports, ones
+from ..control.descriptor import descriptor_ports
+from ..control.groups import copies_of, ones
 
 #: What the table depends on.
 POSITION_FIELDS = (
@@ -90,7 +91,7 @@ class PositionTable(wiring.Component):
         self.depth = machine.groups * machine.slots * machine.columns
         index = range(max(self.depth, 2))
         super().__init__(
-            field_ports(*POSITION_FIELDS)
+            descriptor_ports(*POSITION_FIELDS)
             | {
                 "batch": In(16),
                 "pass_start": In(stream.Signature(17)),

@@ -9,13 +9,14 @@ from amaranth.lib.wiring import In, Out
 
 from weightstream.spec.machine import Machine
 
+from ..control.descriptor import descriptor_ports
 from .mac import SUM_BITS
 from .output import WORD_BYTES, output_word
 from .parts import part_sum_latency
 from .records import THRESHOLD_WORDS, record_write
 from .requantise import Requantiser
 from .thresholds import ThresholdUnit
-from .walk import WALK_FIELDS, DrainWalk, descriptor_ports, range_bits
+from .walk import WALK_FIELDS, DrainWalk, range_bits
 
 #: Fields of the descriptor that a drain depends on.
 DRAIN_FIELDS = (*WALK_FIELDS, "rounding", "zero_point", "low", "high", "step")

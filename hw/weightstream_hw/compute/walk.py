@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from weightstream.spec.machine import Machine
 
-from ..control.descriptor import DESCRIPTOR_LAYOUT
+from ..control.descriptor import descriptor_ports
 
 #: Fields of the descriptor that a walk depends on.
 WALK_FIELDS = (
@@ -23,11 +23,6 @@ WALK_FIELDS = (
     "output_base",
     "output_pitch",
 )
-
-
-def descriptor_ports(*names: str) -> dict:
-    """Return an input for each of some fields of a descriptor."""
-    return {name: In(DESCRIPTOR_LAYOUT[name].shape) for name in names}
 
 
 def range_bits(count: int) -> int:

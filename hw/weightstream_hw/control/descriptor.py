@@ -3,6 +3,7 @@
 from amaranth import Signal, signed
 from amaranth.hdl import Value
 from amaranth.lib import data
+from amaranth.lib.wiring import In, Member
 
 from weightstream.spec.image import DESCRIPTOR, DESCRIPTOR_WORDS
 
@@ -19,6 +20,11 @@ DESCRIPTOR_LAYOUT = data.FlexibleLayout(
 
 #: 64-bit words of a descriptor that hold fields; the others are skipped.
 USED_WORDS = max(field.word for field in DESCRIPTOR) // 2 + 1
+
+
+def descriptor_ports(*names: str) -> dict[str, Member]:
+    """Return an input for each of some fields of a descriptor."""
+    return {name: In(DESCRIPTOR_LAYOUT[name].shape) for name in names}
 
 
 class DescriptorRegister:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from weightstream.spec.image import LANE
 from weightstream.spec.machine import Machine
 
-from ..bus.axi import read_request
+from ..bus.axi import PAGE_BYTES, read_request
 from .words import burst_beats, bursts_a_bus, word_tag, words_a_beat
 
 #: An entry of a lane table: byte offset in the image, words.
@@ -25,11 +25,11 @@ def lanes_command(machine: Machine) -> data.StructLayout:
 class StreamFetch(wiring.Component):
     """Ask for the words of all lanes, pass after pass, so that no queue runs empty or over.
 
-    Lanes have their turns, again and again. One that is behind in this pass gets its next burst, if the
-    queues of all lanes that listen (the lane and its clones, ``lane + i * stored_lanes``) have room for the
-    words, and its word bus for the burst. Bursts end at multiples of the longest one, so that only the first
-    and the last burst of a lane are shorter. Behind its last word a lane gets a marker; a lane without words
-    gets it behind the first beat of the image, of which no word is wanted.
+    Word buses have their turns, and on each bus its lanes. One that is behind in this pass gets its next
+    burst, if the queues of all lanes that listen (the lane and its clones, ``lane + i * stored_lanes``) have
+    room for the words, and its word bus for the burst. Bursts are shorter at the start and the end of a lane,
+    and in front of a page of memory. Behind its last word a lane gets a marker; a lane without words gets it
+    behind the first beat of the image, of which no word is wanted.
 
     A queue is known by the words it was sent and those that it handed out, both modulo its size; room for one
     word is never used.
@@ -87,7 +87,7 @@ class StreamFetch(wiring.Component):
         machine = self.machine
         beat_words = words_a_beat(machine)
         burst_words = burst_beats(machine) * beat_words
-        beat_bits, burst_bits = (beat_words - 1).bit_length(), (burst_words - 1).bit_length()
+        beat_bits = (beat_words - 1).bit_length()
         queue_bits = (machine.queue_words - 1).bit_length()
         # Addresses are those of 16-bit words.
         address_bits = machine.address_bits - 1
@@ -122,15 +122,21 @@ class StreamFetch(wiring.Component):
         address, left = Signal(address_bits, reset_less=True), Signal(32, reset_less=True)
         mine = Signal()
         groups = Signal(machine.groups)
-        take, to_boundary = (Signal(range(burst_words + 1)) for _ in range(2))
+        take, most = (Signal(range(burst_words + 1)) for _ in range(2))
+        # The first burst of a pass is what a queue needs to begin: the sooner all lanes have words.
+        first = Signal()
+        first_words = min(8 * machine.slots + beat_words, burst_words)
+        to_page = Signal(range(PAGE_BYTES // 2 + 1))
+        whole = Signal(range(burst_words + 1))
         marker = Signal()
         room = Signal(queue_bits, reset_less=True)
         start = address[:beat_bits]
-        m.d.comb += to_boundary.eq(burst_words - address[:burst_bits])
-        measured = [
-            marker.eq(left <= to_boundary),
-            take.eq(Mux(left <= to_boundary, left, to_boundary)),
+        m.d.comb += [
+            to_page.eq(PAGE_BYTES // 2 - address[: (PAGE_BYTES // 2 - 1).bit_length()]),
+            whole.eq(Mux(first, first_words, burst_words) - start),
+            most.eq(Mux(whole < to_page, whole, to_page)),
         ]
+        measured = [marker.eq(left <= most), take.eq(Mux(left <= most, left, most))]
         look_at_queue = [
             room.eq(Array(self.taken)[listener[: lane.shape().width]] - sent.data - 1),
             groups.eq(groups | (1 << (listener // machine.group_lanes))),
@@ -152,7 +158,17 @@ class StreamFetch(wiring.Component):
         ]
         bus_free = self._bus_free(m, bus)
 
-        next_lane = [lane.eq(Mux(last_lane, 0, lane + 1))]
+        # Buses have their turns, and on each of them its lanes: no lane loses its turn to a busy bus.
+        turns = Array(
+            Signal(range(max(machine.lanes // machine.word_buses, 2)), name=f"turn{number}")
+            for number in range(machine.word_buses)
+        )
+        next_bus = (bus + 1)[: len(bus)]
+        other_bus = [lane.eq(Cat(next_bus, turns[next_bus]))]
+        next_lane = [
+            *other_bus,
+            turns[bus].eq(Mux(turns[bus] == (stored >> len(bus)) - 1, 0, turns[bus] + 1)),
+        ]
         asked = Signal()
         with m.FSM():
             # Memories are not reset.
@@ -169,6 +185,7 @@ class StreamFetch(wiring.Component):
                     behind.eq(self.command.p.stored_lanes),
                     repeats.eq(self.command.p.repeats),
                     lane.eq(0),
+                    *(turn.eq(0) for turn in turns),
                 ]
                 with m.If(self.command.valid):
                     m.next = "load"
@@ -184,7 +201,7 @@ class StreamFetch(wiring.Component):
                     place_write.data.lap.eq(lap),
                 ]
                 with m.If(self.table.valid):
-                    m.d.sync += next_lane
+                    m.d.sync += lane.eq(Mux(last_lane, 0, lane + 1))
                     with m.If(last_lane):
                         m.next = "look"
             with m.State("look"):
@@ -192,6 +209,7 @@ class StreamFetch(wiring.Component):
                     address.eq(entry.data.first + place.data.at),
                     left.eq(entry.data.words - place.data.at),
                     mine.eq(place.data.lap == lap),
+                    first.eq(place.data.at == 0),
                     listener.eq(lane),
                     groups.eq(0),
                     asked.eq(0),
@@ -204,7 +222,10 @@ class StreamFetch(wiring.Component):
                     m.d.sync += next_lane
                     m.next = "look"
             with m.State("room"):
-                with m.If((room <= take) | ~bus_free):
+                with m.If(~bus_free):
+                    m.d.sync += other_bus
+                    m.next = "look"
+                with m.Elif(room <= take):
                     m.d.sync += next_lane
                     m.next = "look"
                 with m.Elif(more):

@@ -1,6 +1,9 @@
 """What is compiled: the accelerator with a register behind each input."""
 
+import re
+
 from amaranth import ClockDomain, ClockSignal, Module, ResetSignal, Signal
+from amaranth.back import verilog
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -52,3 +55,13 @@ class Clocked(wiring.Component):
                 m.d.inputs += register.eq(outside)
                 m.d.comb += inside.eq(register)
         return m
+
+
+def simulation_verilog(component: wiring.Component, top: str) -> str:
+    """Return Verilog that simulators agree about.
+
+    Amaranth writes ``always @*``, which waits for something to change: what depends on constants or on
+    registers that stay as they were initialised would be unknown.
+    """
+    text = verilog.convert(component, name=top, emit_src=False, strip_internal_attrs=True)
+    return re.sub(r"^  always @\*(?= begin$|$)", "  always_comb", text, flags=re.M)

@@ -9,14 +9,13 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from amaranth.back import verilog
 from amaranth.lib import wiring
 
 import weightstream.spec
 from weightstream.errors import WeightstreamError
 from weightstream.spec.machine import Machine
 
-from .clocked import Clocked
+from .clocked import Clocked, simulation_verilog
 from .verilator import build, cache_directory, digest
 
 #: Name of the module that is compiled.
@@ -87,7 +86,7 @@ def _convert(component: wiring.Component) -> str:
 
     Memories begin as zeros anyway: one statement for each of their words is most of the text.
     """
-    text = verilog.convert(Clocked(component), name=_TOP, emit_src=False, strip_internal_attrs=True)
+    text = simulation_verilog(Clocked(component), _TOP)
     zero = re.compile(r"^    \S+\[\d+\] = \d+'[a-z]0+;\n", re.M)
     return re.sub(
         r"^  initial begin\n.*?^  end\n", lambda block: zero.sub("", block.group()), text, flags=re.M | re.S

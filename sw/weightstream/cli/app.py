@@ -149,7 +149,7 @@ def run(
         ),
     ],
     out: Annotated[Path | None, output("Y.npy")] = None,
-    on: Annotated[str, typer.Option(metavar="TARGET", help="Device: numpy.")] = "numpy",
+    on: Annotated[str, typer.Option(metavar="TARGET", help="Device: numpy, sim, sim:<preset>.")] = "numpy",
     raw: Annotated[bool, typer.Option("--raw", help="Return the integers of the last layer.")] = False,
 ) -> None:
     """Run a network from its streams on a batch of inputs."""

@@ -1,0 +1,201 @@
+"""Figures of the accelerator, from its compiled RTL: symbols a clock, set-up, memory traffic, LeNet."""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+import weightstream as ws
+from weightstream.codec.matrix import Geometry
+from weightstream.ir.canonical import code_network
+from weightstream.ir.network import Linear, Network, Requantise, Tensor
+from weightstream.runtime.driver import Accelerator
+from weightstream.runtime.image import Image
+from weightstream.runtime.sim_port import SimPort
+from weightstream.spec.machine import PRESETS, Machine
+
+MNIST = Path(__file__).resolve().parents[1] / "examples" / "mnist"
+#: Bytes a second that the DDR of a PYNQ-Z2 gives to the logic.
+DDR = 1.58e9
+console = Console(width=110)
+
+
+def dense(rng: np.random.Generator, name: str, source: str, target: str, rows: int, columns: int) -> Linear:
+    """Return a layer of Laplacian int4 weights."""
+    weights = np.clip(rng.laplace(0, 1.4, (rows, columns)).round(), -8, 7).astype(np.int8)
+    one = np.ones(rows, np.int32)
+    activation = Requantise(
+        bias=0 * one, multiplier=37 * one, shift=(14 * one).astype(np.uint8), zero_point=128, low=0, high=255
+    )
+    geometry = Geometry(rows=rows, channels=columns)
+    return Linear(
+        name=name, input=source, output=target, geometry=geometry, activation=activation, weights=weights
+    )
+
+
+def chain(sizes: list[int], machine: Machine, batch: int) -> ws.Model:
+    """Return a network of dense layers, laid out for a machine."""
+    rng = np.random.default_rng(sum(sizes))
+    tensors = tuple(Tensor(name=f"t{i}", shape=(size,)) for i, size in enumerate(sizes))
+    nodes = tuple(
+        dense(rng, f"fc{i}", f"t{i}", f"t{i + 1}", sizes[i + 1], sizes[i]) for i in range(len(sizes) - 1)
+    )
+    network = Network(tensors=tensors, nodes=nodes, inputs=("t0",), outputs=(tensors[-1].name,))
+    return ws.Model(code_network(network, machine, batch=batch), b"")
+
+
+class Bench:
+    """A simulated accelerator that measures jobs.
+
+    Parameters
+    ----------
+    machine : Machine
+        What is simulated.
+    bandwidth : float
+        Bytes that memory moves in a cycle.
+    """
+
+    def __init__(self, machine: Machine, bandwidth: float = 16.0, latency: int = 40):
+        self.device = Accelerator(SimPort(machine, bandwidth=bandwidth, latency=latency))
+
+    def job(self, model: ws.Model, batch: int) -> dict[str, int]:
+        """Run a batch and return what the counters counted."""
+        source = model.network.tensor(model.network.inputs[0])
+        x = np.random.default_rng(1).integers(0, 256, (batch, *source.shape)).astype(np.uint8)
+        expected = ws.open("numpy").run(model, x, raw=True)
+        self.device.load(model, batch)
+        self.device.profile()
+        assert np.array_equal(self.device.run(model, x, raw=True), expected), "not the numpy outputs"
+        return self.device.profile()
+
+
+def stream_bytes(model: ws.Model) -> int:
+    """Return the bytes of all weight streams."""
+    return sum(2 * len(lane) for coded in model.matrices().values() for lane in coded.lanes)
+
+
+def lane_bytes(image: Image, model: ws.Model, beats: int, batch: int) -> float:
+    """Return the bytes that were read for weights: all but program, records, keys, inputs."""
+    from weightstream.spec.image import DESCRIPTOR_BYTES, HEADER, HEADER_BYTES, OP_MATRIX, unpack_descriptor
+
+    machine = image.machine
+    program, words = HEADER.unpack_from(image.data)[4:6]
+
+    def bus_beats(count: int) -> int:
+        return -(-8 * count // machine.bus_bytes)
+
+    others = bus_beats(HEADER_BYTES // 8) + bus_beats(words) + bus_beats(batch * image.input_pitch // 8)
+    at = program
+    while at < program + 8 * words:
+        fields = unpack_descriptor(image.data[at : at + DESCRIPTOR_BYTES])
+        at += DESCRIPTOR_BYTES
+        if fields["op"] == OP_MATRIX:
+            passes = math.ceil(batch / fields["positions"])
+            others += passes * (bus_beats(fields["records_words"]) + bus_beats(fields["keys_words"]))
+            at += 8 * (fields["stored_lanes"] + fields["config_words"])
+    return (beats - others) * machine.bus_bytes
+
+
+def rates(preset: str) -> Table:
+    """Return the table of symbols a clock, marginal costs and traffic."""
+    machine = PRESETS[preset]
+    streams, columns = machine.layout.streams, 512
+    few, many = (chain([columns, tiles * streams], machine, machine.columns) for tiles in (2, 6))
+    fast = Bench(machine, bandwidth=64)
+    batch = machine.columns
+    first, second = fast.job(few, batch), fast.job(many, batch)
+    symbols = 4 * columns * machine.slots
+    rate = symbols / (second["cycles"] - first["cycles"])
+    table = Table(title=f"{preset}: {machine}", title_justify="left")
+    for i, name in enumerate(("what", "measured", "at least")):
+        table.add_column(name, justify="left" if i == 0 else "right")
+    table.add_row(f"symbols a clock a lane, {columns} symbols a row", f"{rate:.4f}", "0.99")
+
+    need = (stream_bytes(many) - stream_bytes(few)) / (second["cycles"] - first["cycles"])
+    slow = Bench(machine, bandwidth=1.25 * need)
+    first, second = slow.job(few, batch), slow.job(many, batch)
+    rate = symbols / (second["cycles"] - first["cycles"])
+    table.add_row(f"the same, latency 40, {1.25 * need:.2f} bytes a cycle", f"{rate:.4f}", "0.97")
+
+    one = chain([columns, columns], machine, batch)
+    two = chain([columns, columns, columns], machine, batch)
+    single, double = fast.job(one, batch), fast.job(two, batch)
+    cycles = double["cycles"] - single["cycles"]
+    sharing = list(two.matrices().values())[-1].plan
+    ideal = sharing.tiles * sharing.part_symbols * machine.slots
+    table.add_row(
+        f"clocks of a {columns} x {columns} layer beyond 1.02 x {ideal}",
+        f"{cycles - 1.02 * ideal:.0f}",
+        "<= 600",
+    )
+    wide = fast.job(one, 8 * batch)
+    table.add_row(
+        f"clocks of a further pass beyond 1.02 x {ideal}",
+        f"{(wide['cycles'] - single['cycles']) / 7 - 1.02 * ideal:.0f}",
+        "",
+    )
+    image = fast.device.load(many)
+    counters = fast.job(many, batch)
+    extra = lane_bytes(image, many, counters["beats_read"], batch) / stream_bytes(many) - 1
+    table.add_row("memory traffic for weights beyond the file's streams", f"{extra:+.2%}", "<= 2 %")
+    return table
+
+
+def lenet(preset: str) -> Table:
+    """Return the table of both MNIST networks."""
+    sys.path.insert(0, str(MNIST))
+    from data import load_calibration, load_excerpt, to_input
+
+    machine = PRESETS[preset]
+    bench = Bench(machine)
+    x = to_input(load_excerpt()[0])
+    table = Table(title=f"LeNet-300-100 on {preset}: {machine}", title_justify="left")
+    for i, name in enumerate(("", "cycles", "at 100 MHz", "at 150 MHz", "idle rounds")):
+        table.add_column(name, justify="left" if i == 0 else "right")
+    networks = (("int4", "lenet-300-100.onnx", 4), ("ternary", "lenet-300-100-ternary.onnx", None))
+    for name, file, bits in networks:
+        calibration = None if bits is None else to_input(load_calibration())
+        for batch in (1, 48):
+            model = ws.compress(MNIST / file, bits=bits, calibration=calibration, layout=machine, batch=batch)
+            expected = ws.open("numpy").run(model, x[:batch], raw=True)
+            bench.device.load(model, batch)
+            bench.device.profile()
+            assert np.array_equal(bench.device.run(model, x[:batch], raw=True), expected)
+            counters = bench.device.profile()
+            cycles = counters["cycles"] / batch
+            idle = sum(value for key, value in counters.items() if key.startswith("idle"))
+            table.add_row(
+                f"{name}, batch {batch}",
+                f"{cycles:,.0f}",
+                f"{1e8 / cycles:,.0f} img/s",
+                f"{1.5e8 / cycles:,.0f} img/s",
+                f"{idle} of {idle + counters['busy']}",
+            )
+    weights = 784 * 300 + 300 * 100 + 100 * 10
+    for name, width in (("int8", 8), ("int4", 4), ("2 bits", 2)):
+        rate = DDR / (weights * width / 8)
+        table.add_row(f"raw {name} weights from 1.58 GB/s, batch 1", "", f"{rate:,.0f} img/s", "", "")
+    return table
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--preset", default="pynq_z2", choices=PRESETS, help="the machine that runs LeNet")
+    parser.add_argument(
+        "--rates", default="ecp5_85f", choices=PRESETS, help="the machine of the other figures"
+    )
+    arguments = parser.parse_args()
+    for measure, preset in track(
+        ((rates, arguments.rates), (lenet, arguments.preset)), "simulating", console=console, transient=True
+    ):
+        console.print(measure(preset))
+
+
+if __name__ == "__main__":
+    main()
