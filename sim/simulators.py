@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 from cocotb_tools.runner import get_runner
 
 from weightstream_hw.sim.clocked import simulation_verilog
-from weightstream_hw.sim.verilator import cache_directory, digest, locked, verilator_root
+from weightstream_hw.sim.verilator import cache_directory, digest, drop_unused, locked, verilator_root
 
 SIMULATORS = ("verilator", "icarus")
 _TOP = "bench"
@@ -37,7 +37,7 @@ exec "{python}" "$@"
 exec "{make}" CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 "$@"
 """,
 }
-_OPTIONS = {"verilator": ["-O3", "-Wno-lint", "-Wno-style", "-Wno-fatal"], "icarus": []}
+_OPTIONS = {"verilator": ["-O3", "--no-timing", "-Wno-lint", "-Wno-style", "-Wno-fatal"], "icarus": []}
 
 
 class WithIds(wiring.Component):
@@ -86,6 +86,7 @@ def run(component: wiring.Component, module: str, simulator: str, **environment:
     with locked(build.parent, name):
         if not built.exists():
             shutil.rmtree(build, ignore_errors=True)
+            drop_unused(build.parent)
             build.mkdir()
             source = build / "bench.sv"
             source.write_text(text)
@@ -103,6 +104,7 @@ def run(component: wiring.Component, module: str, simulator: str, **environment:
             finally:
                 os.environ["PATH"] = path
             built.touch()
+        os.utime(build)
     with tempfile.TemporaryDirectory() as directory:
         runner.test(
             test_module=module,

@@ -129,6 +129,35 @@ def verilog(
     typer.echo(f"{out}: {len(text.splitlines()):,} lines")
 
 
+@app.command(epilog="Example: weightstream-hw build --board pynq_z2 -o overlay")
+def build(
+    board: Annotated[
+        str,
+        typer.Option("--board", metavar="B", help="pynq_z2, pynq_z1, kv260 or zcu104.", show_default=False),
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Directory to write.", show_default=False)
+    ],
+    preset: Annotated[
+        str, typer.Option("--preset", metavar="P", help="Another machine than the board's own.")
+    ] = "",
+    files_only: Annotated[bool, typer.Option("--files-only", help="Do not run Vivado.")] = False,
+) -> None:
+    """Write an overlay's Verilog and scripts for Vivado, and run Vivado if it is there."""
+    from .boards.vivado import run_vivado, write_overlay
+
+    with progress("elaborating"):
+        files = write_overlay(board, out, preset=preset)
+    for path in files:
+        typer.echo(path)
+    if files_only:
+        return
+    with progress("running Vivado"):
+        products = run_vivado(board, out)
+    for path in products:
+        typer.echo(path)
+
+
 def _text(value: object) -> str:
     return (
         f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -86,7 +86,7 @@ def cost_report(
         share = number / entry.pieces
         report[name] = share if name == "ramb36" else math.ceil(share)
     if routed:
-        _, netlist = synthesise(Registered(entry.make(machine, dsp)), target)
+        _, netlist = synthesise(Registered(entry.make(machine, dsp)), target, keep_registers=True)
         clock = route(netlist)
         report |= {"fmax_mhz": clock.mhz, "fmax_seeds": list(clock.seeds), "critical_path": clock.path}
         report["device"] = DEVICE_NAME

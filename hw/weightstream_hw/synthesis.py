@@ -31,6 +31,10 @@ _DEVICE = ("--85k", "--package", "CABGA381", "--speed", "6", "--freq", "150")
 DEVICE_NAME = "LFE5U-85F, CABGA381, speed 6"
 SEEDS = (1, 2, 3)
 
+#: Modules that register what is broadcast to all of their kind: flattened into one, their registers would be
+#: merged, and drive the whole device.
+_KEPT = r"^(?=module \\\S*\b(lane|mac|contexts)(_?\d+)+$)"
+
 _YOSYS = """
 from pyosys import libyosys
 libyosys.run_pass("script run.ys", libyosys.Design())
@@ -78,7 +82,9 @@ def _need(module: str, what: str) -> None:
         raise TargetError(f'{what} needs {module}: pip install "weightstream[synth]"')
 
 
-def synthesise(component: wiring.Component, target: str) -> tuple[dict[str, int], str]:
+def synthesise(
+    component: wiring.Component, target: str, *, keep_registers: bool = False
+) -> tuple[dict[str, int], str]:
     """Return the cells of a component by type, and for ECP5 its netlist as JSON.
 
     Parameters
@@ -87,6 +93,8 @@ def synthesise(component: wiring.Component, target: str) -> tuple[dict[str, int]
         What is synthesised.
     target : {"xc7", "ecp5"}
         For which family.
+    keep_registers : bool
+        Keep each lane's registers of what is broadcast, for a netlist that is routed.
 
     Raises
     ------
@@ -99,6 +107,8 @@ def synthesise(component: wiring.Component, target: str) -> tuple[dict[str, int]
     text = rtlil.convert(component, name="top", emit_src=False)
     if target == "ecp5":
         text = _without_bypasses(text)
+    if keep_registers:
+        text = re.sub(_KEPT, "attribute \\\\keep_hierarchy 1\n", text, flags=re.M)
     script = f"read_rtlil design.il\n{_PASSES[target]}\ntee -q -o cells.json stat -json\n"
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)

@@ -97,7 +97,7 @@ class Accelerator(wiring.Component):
             job.soft_reset.eq(bank.reset__soft),
             job.core_done.eq(core.done),
             job.masters_idle.eq(reads.idle & writes.idle),
-            job.progress.eq(beats_read | beats_written | core.busy),
+            job.progress.eq(beats_read | beats_written),
             job.watchdog.eq(bank.watchdog__limit),
             reset.eq(job.core_reset),
             reads.flush.eq(job.flush),

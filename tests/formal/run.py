@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""Prove what holds of the bus blocks for ever, whatever their surroundings do.
+"""Prove what holds of buses, word queues, the ring's slots and streams for ever, whatever surrounds them.
 
     python tests/formal/run.py [name ...]
 
@@ -15,8 +15,11 @@ from pathlib import Path
 
 from amaranth.back import rtlil
 from bursts import Bursts
+from control import Inputs, Outputs, Program
 from reading import Reader, Reads
 from registers import Bank, Counters
+from slots import Ring
+from streams import Fetch, Queue
 from writing import Writes
 
 #: Where files go. The tools see them by relative names only.
@@ -33,6 +36,12 @@ PROOFS = {
     "counters-3": (lambda: Counters(3), 20),
     "counters-9": (lambda: Counters(9), 24),
     "registers": (Bank, 12),
+    "queue": (Queue, 16),
+    "ring": (Ring, 32),
+    **{f"fetch-{bits}": (lambda bits=bits: Fetch(bits), 16) for bits in (32, 64, 128)},
+    "inputs": (Inputs, 12),
+    "outputs": (Outputs, 16),
+    "program": (Program, 14),
 }
 
 

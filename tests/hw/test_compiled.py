@@ -1,5 +1,6 @@
 """The compiled model: its buses, its memory, and how it is built."""
 
+import os
 import re
 import threading
 import time
@@ -239,6 +240,18 @@ def test_library_is_built_once_for_all_who_ask(monkeypatch, tmp_path):
     assert verilator.build("text", "top", trace=True) != found[0] != verilator.build("other", "top")
     assert len(built) == 3
     assert {path.suffix for path in (tmp_path / "models").iterdir()} == {".so", ".lock"}
+
+
+def test_what_nobody_wants_makes_room(tmp_path):
+    old, new = tmp_path / "old.so", tmp_path / "new.so"
+    directory = tmp_path / "built"
+    directory.mkdir()
+    for path in (old, new, directory / "part"):
+        path.touch()
+    for path in (old, directory):
+        os.utime(path, (0, 0))
+    verilator.drop_unused(tmp_path)
+    assert list(tmp_path.iterdir()) == [new]
 
 
 def test_broken_verilog_is_reported(monkeypatch, tmp_path):

@@ -12,6 +12,7 @@ from weightstream.errors import DeviceError
 from weightstream.golden import network as golden
 from weightstream.runtime.driver import Accelerator
 from weightstream.runtime.sim_port import SimPort
+from weightstream.spec.cycles import choose_sharing, layer_cycles
 from weightstream.spec.layout import Sharing
 from weightstream.spec.machine import PRESETS
 from weightstream.spec.registers import ErrorCode
@@ -71,6 +72,24 @@ def test_slow_memory_changes_nothing(pause, latency, bandwidth):
     with Accelerator(port) as slow:
         for seed in range(4):
             check_random(slow, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize(
+    "rows,columns,batch", [(512, 128, 2), (100, 300, 1), (10, 200, 8), (256, 16, 2), (64, 784, 5)], ids=str
+)
+def test_a_layer_takes_the_clocks_that_the_compressor_counts(device, rows, columns, batch):
+    rng = np.random.default_rng(rows)
+    weights = rng.integers(-4, 5, (rows, columns)).astype(np.int8)
+    sharing = choose_sharing(rows, columns, TINY.layout, positions=batch, columns=TINY.columns)
+    network = machine_networks.single(weights, TINY, sharing=sharing)
+    plan = network.nodes[0].coded.plan
+    expected = layer_cycles(plan, batch, TINY.columns, 1, TINY.patch_words)
+    device.profile()
+    run(device, network, machine_networks.random_inputs(rng, network, batch))
+    moved = batch * (-(-rows // 8) - (-columns // 8))
+    cycles = device.profile()["cycles"] - moved
+    # Beside the layer: its program is read and its tables are loaded, outputs wait for the memory.
+    assert 0.9 * expected < cycles < 1.02 * expected + 600
 
 
 def _mnist(name, bits):

@@ -20,7 +20,7 @@ testing = pytest.importorskip("typer.testing")
 commands = pytest.importorskip("weightstream.cli.app")
 
 MNIST = Path(__file__).resolve().parents[2] / "examples" / "mnist"
-NAMES = ("compress", "info", "run", "verify", "relayout", "export")
+NAMES = ("compress", "info", "run", "verify", "selftest", "relayout", "export")
 SHAPE = (20, 12, 5)
 
 

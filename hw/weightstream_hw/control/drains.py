@@ -14,7 +14,7 @@ class DrainControl(wiring.Component):
 
     Timing
     ------
-    Latency: ``settle`` clocks from `captured` to `start`, more if records are late.
+    Latency: ``settle + 2`` clocks from `captured` to `start`, more if records are late.
     Throughput: one tile at a time.
     Stall: none; `ready` says when the next tile may be captured.
 

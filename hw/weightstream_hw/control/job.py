@@ -16,9 +16,9 @@ def error_report(machine: Machine) -> data.StructLayout:
 class JobControl(wiring.Component):
     """Start jobs, stop them at the first error, and keep that error until a soft reset.
 
-    An error resets everything but the bus masters, which finish or swallow what is under way. Then the job is
-    done. A memory that never answers would keep them: after `PATIENCE` clocks the job is done without them,
-    and the next one waits until they are idle.
+    Behind a job everything but the bus masters is reset; they finish or swallow what is under way. An error
+    does the same at once, and then the job is done. A memory that never answers would keep them: after
+    `PATIENCE` clocks the job is done without them, and the next one waits until they are idle.
 
     Timing
     ------
@@ -85,7 +85,7 @@ class JobControl(wiring.Component):
         m.d.comb += failed.eq(self.error_code != ErrorCode.NONE)
         with m.FSM():
             with m.State("rest"):
-                m.d.comb += [self.idle.eq(1), self.accepted.eq(self.start)]
+                m.d.comb += [self.idle.eq(1), self.accepted.eq(self.start & ~self.soft_reset)]
                 with m.If(self.soft_reset):
                     m.next = "quiesce"
                 with m.Elif(self.start & failed):
@@ -97,10 +97,11 @@ class JobControl(wiring.Component):
                 m.d.sync += [quiet.eq(quiet + 1), patience.eq(self.PATIENCE - 1)]
                 with m.If(self.progress):
                     m.d.sync += quiet.eq(0)
+                # What an image made the readers ask for beyond its end is not left to the next job.
                 with m.If(self.core_done):
                     m.d.sync += self.done.eq(1)
-                    m.next = "rest"
-                with m.If((self.watchdog != 0) & (quiet == self.watchdog)):
+                    m.next = "quiesce"
+                with m.Elif((self.watchdog != 0) & (quiet == self.watchdog)):
                     m.d.sync += [self.error_code.eq(ErrorCode.WATCHDOG), self.error_address.eq(0)]
                     m.next = "abort"
                 for report in reversed(list(self.errors)):
@@ -116,8 +117,10 @@ class JobControl(wiring.Component):
             with m.State("abort"):
                 m.d.comb += [self.flush.eq(1), self.core_reset.eq(1)]
                 m.d.sync += patience.eq(patience - 1)
-                with m.If(self.masters_idle | (patience == 0)):
-                    m.d.sync += self.done.eq(~self.soft_reset)
+                with m.If(self.soft_reset):
+                    m.next = "quiesce"
+                with m.Elif(self.masters_idle | (patience == 0)):
+                    m.d.sync += self.done.eq(1)
                     m.next = "quiesce"
             with m.State("quiesce"):
                 m.d.comb += [self.flush.eq(1), self.core_reset.eq(1)]

@@ -19,7 +19,7 @@ class BatchWords(wiring.Component):
 
     Timing
     ------
-    Latency: ``batch + 1`` clocks from `start` to `done`.
+    Latency: ``batch + 2`` clocks from `start` to `done`.
     Throughput: one product at a time.
     Stall: none.
 
@@ -57,7 +57,7 @@ class InputMover(wiring.Component):
 
     Timing
     ------
-    Latency: ``batch + 1`` clocks, then a burst.
+    Latency: ``batch + 3`` clocks, then a burst.
     Throughput: an 8-byte word a clock.
     Stall: when the write port is taken.
 
@@ -139,7 +139,7 @@ class OutputMover(wiring.Component):
 
     Timing
     ------
-    Latency: ``batch + 1`` clocks, then the read latency of the activation memory.
+    Latency: ``batch + 4`` clocks, then the read latency of the activation memory.
     Throughput: an 8-byte word a clock, while columns leave the read port free.
     Stall: at most `_DEPTH` words are read ahead of the bus.
 

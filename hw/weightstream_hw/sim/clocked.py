@@ -60,8 +60,11 @@ class Clocked(wiring.Component):
 def simulation_verilog(component: wiring.Component, top: str) -> str:
     """Return Verilog that simulators agree about.
 
-    Amaranth writes ``always @*``, which waits for something to change: what depends on constants or on
-    registers that stay as they were initialised would be unknown.
+    Amaranth writes ``always @*``, which waits for something to change: what depends on constants alone, or
+    on registers that stay as they were initialised, would be unknown.
     """
     text = verilog.convert(component, name=top, emit_src=False, strip_internal_attrs=True)
-    return re.sub(r"^  always @\*(?= begin$|$)", "  always_comb", text, flags=re.M)
+    text = re.sub(r"^  always @\*\n(?=    \S+ = \d+'[a-z][0-9a-f]+;$)", "  always_comb\n", text, flags=re.M)
+    # All other processes look at this signal, which is there to change at the start, but does so too early.
+    signal = r"(\\[$]auto[$]verilog_backend\.cc:\d+:dump_module[$]\d+ )"
+    return re.sub(rf"^  reg {signal} = 0;$", r"  reg \1;\n  initial #0 \1 = 0;", text, flags=re.M)

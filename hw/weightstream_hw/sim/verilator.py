@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 SOURCES = (HERE / "model.cpp", HERE / "memory.h")
 #: Class that Verilator makes.
 PREFIX = "Vmodel"
-#: A library that nobody asked for in so many seconds makes room.
+#: What nobody asked for in so many seconds makes room.
 _UNUSED = 30 * 24 * 3600
 
 _VERILATOR = (
@@ -95,7 +95,7 @@ def build(verilog: str, top: str, *, trace: bool = False) -> Path:
     library = cache / f"{digest(*parts, *(path.read_text() for path in SOURCES))}.so"
     with locked(cache, library.stem):
         if not library.is_file():
-            _drop_unused(cache)
+            drop_unused(cache)
             with tempfile.TemporaryDirectory(dir=cache, prefix="build-") as directory:
                 made = _build(Path(directory), verilog, top, trace, tools)
                 os.replace(made, library)
@@ -135,10 +135,14 @@ def locked(cache: Path, name: str):
         yield
 
 
-def _drop_unused(cache: Path) -> None:
+def drop_unused(cache: Path) -> None:
+    """Delete what nobody has asked for in a month."""
     for path in cache.iterdir():
-        if path.is_file() and path.stat().st_mtime < time.time() - _UNUSED:
-            path.unlink(missing_ok=True)
+        if path.stat().st_mtime < time.time() - _UNUSED:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _build(work: Path, verilog: str, top: str, trace: bool, tools: _Tools) -> Path:

@@ -28,7 +28,8 @@ class _Commands(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command that the arguments name."""
         try:
-            return super().invoke(ctx)
+            with views.notes():
+                return super().invoke(ctx)
         except BrokenPipeError:
             raise  # whoever reads our output has gone: no error of ours
         except (WeightstreamError, OSError, ModuleNotFoundError) as error:
@@ -58,6 +59,9 @@ Lanes = Annotated[
 Slots = Annotated[
     int | None, typer.Option(metavar="S", help="Streams that share a queue, 1 to 64. Goes with --lanes.")
 ]
+
+
+Target = Annotated[str, typer.Option(metavar="TARGET", help="Device: numpy, sim, sim:<preset>.")]
 
 
 def output(metavar: str) -> Any:
@@ -149,7 +153,7 @@ def run(
         ),
     ],
     out: Annotated[Path | None, output("Y.npy")] = None,
-    on: Annotated[str, typer.Option(metavar="TARGET", help="Device: numpy, sim, sim:<preset>.")] = "numpy",
+    on: Target = "numpy",
     raw: Annotated[bool, typer.Option("--raw", help="Return the integers of the last layer.")] = False,
 ) -> None:
     """Run a network from its streams on a batch of inputs."""
@@ -171,8 +175,7 @@ def _run(model: Model, x: np.ndarray, *, on: str = "numpy", raw: bool = False) -
         # An empty batch runs too: its result has the shape of an output.
         for start in range(0, max(len(x), 1), ITEMS):
             part = x[start : start + ITEMS]
-            parts.append(device.run(model, part, raw=raw))
-            bar.advance(len(part))
+            parts.append(device.run(model, part, raw=raw, progress=bar.advance))
     return np.concatenate(parts)
 
 
@@ -211,6 +214,22 @@ def verify(
     if comparison.equal_predictions < comparison.items:
         differ = comparison.items - comparison.equal_predictions
         raise WeightstreamError(f"the predictions for {differ} of {comparison.items} inputs differ")
+
+
+@app.command(epilog="Example: weightstream selftest --on sim:tiny")
+def selftest(on: Target = "numpy") -> None:
+    """Test a device, and print a report to paste into a question; exit with 1 if something is wrong.
+
+    It tells what the device is, and compares small random networks with the golden model.
+    """
+    from ..runtime.selftest import selftest as steps
+
+    passed = True
+    for step in steps(on):
+        views.print_line(str(step))
+        passed &= step.passed
+    if not passed:
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: weightstream relayout net.ws -o board.ws --lanes 16 --slots 8")

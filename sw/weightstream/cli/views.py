@@ -1,5 +1,6 @@
 """What the commands print: tables to stdout, progress and errors to stderr."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,11 @@ def _say(text: str, style: str = "") -> None:
     _out.print(Text(_clean(text), style=style), soft_wrap=True)
 
 
+def print_line(text: str) -> None:
+    """Print a line as it is."""
+    _say(text)
+
+
 def _show(table: Table) -> None:
     page = _out if _out.is_terminal else Console(file=_out.file, width=_PAGE, highlight=False)
     page.print(table)
@@ -45,6 +51,28 @@ def print_error(error: Exception) -> None:
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     _err.print(Text(_clean(f"error: {' '.join(text.split())}"), style="red"), soft_wrap=True)
+
+
+class _Notes(logging.Handler):
+    """Print what the driver notices by the way."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one note."""
+        _err.print(Text(_clean(f"note: {record.getMessage()}"), style="yellow"), soft_wrap=True)
+
+
+@contextmanager
+def notes() -> Iterator[None]:
+    """Show notes of the logger ``weightstream`` for as long as the context lasts."""
+    logger, handler = logging.getLogger("weightstream"), _Notes()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 # ---- progress ------------------------------------------------------------------------------------

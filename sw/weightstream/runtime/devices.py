@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import TargetError
-from .driver import Accelerator
+from .driver import TIMEOUT, Accelerator
 from .numpy_device import NumpyDevice
 
 
@@ -16,10 +16,12 @@ def open_device(target: str, **options: Any) -> NumpyDevice | Accelerator:
     ----------
     target : str
         ``numpy``: software. ``sim`` or ``sim:<preset>``: the accelerator's RTL, simulated; the preset is tiny
-        (the default), ecp5_85f, pynq_z2 or kv260.
+        (the default), ecp5_85f, pynq_z2 or kv260. ``pynq`` or ``pynq:<overlay path>``: the accelerator in
+        an overlay of a PYNQ board, by default weightstream.bit.
     options
         Of a simulated accelerator: `waves`, a file to write waves to; `latency` and `bandwidth` of its
-        memory, in cycles and bytes a cycle; `pause` and `seed` of random pauses.
+        memory, in cycles and bytes a cycle; `pause` and `seed` of random pauses. On a board: `download`,
+        False if the overlay is loaded already; `interrupt`, False to poll.
 
     Raises
     ------
@@ -33,5 +35,13 @@ def open_device(target: str, **options: Any) -> NumpyDevice | Accelerator:
     if target == "sim" or target.startswith("sim:"):
         from .sim_port import SimPort, machine_of_target
 
-        return Accelerator(SimPort(machine_of_target(target), **options))
-    raise TargetError(f"target must be 'numpy', 'sim' or 'sim:<preset>', not {target!r}")
+        timeout = options.pop("timeout", TIMEOUT)
+        return Accelerator(SimPort(machine_of_target(target), **options), timeout=timeout)
+    if target == "pynq" or target.startswith("pynq:"):
+        from ..board.pynq_port import open_port
+
+        timeout = options.pop("timeout", TIMEOUT)
+        return Accelerator(open_port(target.partition(":")[2], **options), timeout=timeout)
+    raise TargetError(
+        f"target must be 'numpy', 'sim', 'sim:<preset>', 'pynq' or 'pynq:<overlay path>', not {target!r}"
+    )

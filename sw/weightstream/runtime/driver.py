@@ -2,47 +2,66 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import NamedTuple
+
 import numpy as np
 
-from ..errors import DeviceError, TargetError
-from ..ir.values import finish, network_input, to_raw
-from ..model import Model, load
+from ..errors import DeviceError
+from ..model import Model
 from ..spec.machine import Machine
-from ..spec.registers import BY_NAME, ID_MAGIC, ErrorCode, digest, machine_of
+from .control import COUNTERS, Control
+from .device import Device, Net, Progress, ratio
 from .image import Image, build_image
 from .port import Buffer, Port
 
 #: Seconds that a job may take before the driver gives it up.
 TIMEOUT = 60.0
+#: Clock that figures are given for, unless another one is named.
+CLOCK_HZ = 100e6
 
-_COUNTERS = (
-    "cycles",
-    "busy",
-    "idle_queue",
-    "idle_fetch",
-    "idle_drain",
-    "idle_other",
-    "beats_read",
-    "beats_written",
-    "jobs",
-)
-_START, _DONE = 1, 1
+_ALIGNMENT = 16
+#: Networks that stay on the device though nobody asked `load` for it.
+_KEPT = 4
+
+_log = logging.getLogger("weightstream")
 
 
-class Accelerator:
+class _Loaded(NamedTuple):
+    """A network in the accelerator's memory; `kept`: until `unload`."""
+
+    model: Model
+    image: Image
+    buffer: Buffer
+    kept: bool
+
+
+class Accelerator(Device):
     """An accelerator behind a port.
 
-    Models are laid out for the machine and loaded once; then batches run.
+    Models are laid out for the machine and loaded once; then batches run. What the driver notices by the way,
+    such as a network that has to be laid out anew, goes to the logger ``weightstream``.
 
     Parameters
     ----------
     port : Port
         The way to its registers and memory; the driver closes it.
+    timeout : float
+        Seconds that a job may take.
+
+    Attributes
+    ----------
+    machine : Machine
+        What the accelerator was built with.
+    control : Control
+        Its registers.
 
     Raises
     ------
     TargetError
-        What answers is no accelerator, or has other registers than this driver knows.
+        What answers is no accelerator, or was built with what this driver does not know.
 
     Examples
     --------
@@ -51,178 +70,265 @@ class Accelerator:
     ...     y = device.run("net.ws", x)
     """
 
-    def __init__(self, port: Port):
+    def __init__(self, port: Port, *, timeout: float = TIMEOUT):
+        super().__init__()
+        if not timeout > 0:
+            raise ValueError(f"timeout must be positive, not {timeout!r}")
         self.port = port
-        self._loaded: dict[int, tuple[Model, Image, Buffer]] = {}
-        self._check_identity()
-        self.machine: Machine = machine_of(
-            self.port.read32(BY_NAME["shape"].address), self.port.read32(BY_NAME["memory"].address)
-        )
-        self.port.write32(BY_NAME["gie"].address, 1)
-        self.port.write32(BY_NAME["ier"].address, _DONE)
-        self._last: dict[str, int] = dict.fromkeys(_COUNTERS, 0)
+        self.timeout = timeout
+        self._loaded: dict[int, _Loaded] = {}
+        self._paths: dict[str, Model] = {}
+        try:
+            self.control = Control(port)
+            self._last = self.control.counters()
+        except BaseException:
+            port.close()
+            raise
+        self.machine: Machine = self.control.machine
+        self._items = 0
+        #: Image bits and weights of the networks that ran since the last profile.
+        self._ran: set[tuple[int, int]] = set()
 
-    def _check_identity(self) -> None:
-        for name, expected, what in (
-            ("identity", ID_MAGIC, "identity"),
-            ("map", digest(), "register map"),
-        ):
-            found = self.port.read32(BY_NAME[name].address)
-            if found != expected:
-                raise TargetError(
-                    f"the {what} of what answers is 0x{found:08X}, this driver knows 0x{expected:08X}: "
-                    "load the overlay that belongs to this version of weightstream"
-                )
+    def __repr__(self) -> str:
+        return f"<accelerator: {self.machine}{', closed' if self._closed else ''}>"
 
-    def __enter__(self) -> Accelerator:
-        return self
+    # ---- networks and buffers --------------------------------------------------------------------
 
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
+    def load(self, net: Net, batch: int = 1) -> Image:
+        """Put the image of a network into memory, and keep it there until `unload`.
 
-    def close(self) -> None:
-        """Give back all memory and close the port; calling it again does nothing."""
-        for _, _, buffer in self._loaded.values():
-            buffer.free()
-        self._loaded.clear()
-        self.port.close()
-
-    def load(self, net: Model | str, batch: int = 1) -> Image:
-        """Lay a model out for the machine if it is not, and put its image into memory.
+        A network that is laid out for other lanes and slots is laid out anew; that takes a while.
 
         Parameters
         ----------
         net : Model or path
             The compressed network.
         batch : int
-            The usual size of batches, which the layout is chosen for.
+            The usual size of batches, which a new layout is chosen for.
+
+        Returns
+        -------
+        Image
+            What was loaded; it knows the largest batch of one job.
 
         Raises
         ------
         MachineError
             The machine cannot run it; the message says what is needed, and what there is.
-        """
-        model = net if isinstance(net, Model) else load(net)
-        if id(model) not in self._loaded:
-            fitting = (
-                model if model.layout == self.machine.layout else model.relayout(self.machine, batch=batch)
-            )
-            image = build_image(fitting, self.machine)
-            buffer = self.port.allocate(len(image.data))
-            buffer.data[: len(image.data)] = np.frombuffer(image.data, np.uint8)
-            buffer.flush()
-            self._loaded[id(model)] = (model, image, buffer)
-        return self._loaded[id(model)][1]
-
-    def unload(self, model: Model) -> None:
-        """Give back the memory of a model's image."""
-        _, _, buffer = self._loaded.pop(id(model))
-        buffer.free()
-
-    def run(self, net: Model | str, x: np.ndarray, *, raw: bool = False) -> np.ndarray:
-        """Run a batch.
-
-        Parameters
-        ----------
-        net : Model or path
-            The compressed network.
-        x : ndarray, shape (batch, *input shape)
-            Real values, which are quantised; or raw integers, which are taken as they are.
-        raw : bool
-            Return the integers of the last integer tensor.
-
-        Returns
-        -------
-        ndarray, shape (batch, *output shape)
-            float32; int8 or uint8 if `raw`.
-
-        Raises
-        ------
-        InputError
-            `x` is not what the network takes.
-        MachineError
-            The machine cannot run the network.
         DeviceError
-            The job failed; the message says why.
+            There is no memory for it.
         """
-        model = net if isinstance(net, Model) else load(net)
-        inputs = to_raw(network_input(model.network), x)
-        image = self.load(model, batch=max(len(inputs), 1))
-        buffer = self._loaded[id(model)][2]
-        results = [
-            self._job(image, buffer, inputs[start : start + image.max_batch])
-            for start in range(0, len(inputs), image.max_batch)
-        ]
-        result = (
-            np.concatenate(results) if results else np.zeros((0, *image.target.shape), image.target.dtype)
+        with self._lock:
+            self._check_open()
+            model = self._model(net)
+            image = self._load(model, batch, kept=True).image
+            if not isinstance(net, Model):
+                self._paths[str(net)] = model
+            return image
+
+    def unload(self, net: Net) -> None:
+        """Give back the memory of a network; of one that is not loaded, nothing."""
+        with self._lock:
+            model = net if isinstance(net, Model) else self._paths.pop(str(net), None)
+            if model is not None and (loaded := self._loaded.pop(id(model), None)):
+                loaded.buffer.free()
+
+    def _model(self, net: Net) -> Model:
+        return (not isinstance(net, Model) and self._paths.get(str(net))) or super()._model(net)
+
+    def _load(self, model: Model, batch: int, *, kept: bool) -> _Loaded:
+        loaded = self._loaded.get(id(model))
+        if loaded is None:
+            image = build_image(self._fitting(model, batch), self.machine)
+            if not kept:
+                self._drop_oldest()
+            buffer = self._allocate(len(image.data), "an image")
+            try:
+                _fill(buffer, image.data)
+            except BaseException:
+                buffer.free()
+                raise
+            loaded = _Loaded(model, image, buffer, kept)
+        elif kept:
+            loaded = loaded._replace(kept=True)
+        self._loaded[id(model)] = loaded
+        return loaded
+
+    def _fitting(self, model: Model, batch: int) -> Model:
+        """Return a model in the machine's layout."""
+        layout = self.machine.layout
+        if model.layout == layout or not model.matrices():
+            return model
+        _log.info(
+            "%r is laid out for %s, this machine has %s lanes x slots: it is laid out anew. "
+            "Once and for all: weightstream relayout --lanes %d --slots %d",
+            model,
+            model.layout or "several layouts",
+            layout,
+            layout.lanes,
+            layout.slots,
         )
-        if not isinstance(net, Model):
+        return model.relayout(self.machine, batch=batch)
+
+    def _drop_oldest(self) -> None:
+        """Make room among the networks that `run` has loaded by itself."""
+        own = [loaded.model for loaded in self._loaded.values() if not loaded.kept]
+        for model in own[: max(len(own) - _KEPT + 1, 0)]:
             self.unload(model)
-        return result if raw else finish(model.network, result)
 
-    def _job(self, image: Image, program: Buffer, x: np.ndarray) -> np.ndarray:
-        """Run one job and return its raw outputs."""
-        data = image.pack_inputs(x)
-        source = self.port.allocate(len(data))
-        target = self.port.allocate(len(x) * image.output_pitch)
+    @contextmanager
+    def buffer(self, size: int) -> Iterator[Buffer]:
+        """Allocate memory that the accelerator can reach, for as long as the context lasts."""
+        with self._lock:
+            self._check_open()
+            buffer = self._allocate(size, "a buffer")
         try:
-            source.data[: len(data)] = np.frombuffer(data, np.uint8)
-            source.flush()
-            self.start(program.address, source.address, target.address, len(x))
-            self.wait()
-            target.invalidate()
-            return image.unpack_outputs(target.data[: len(x) * image.output_pitch].tobytes())
+            yield buffer
         finally:
-            source.free()
-            target.free()
+            buffer.free()
 
-    def start(self, image: int, source: int, target: int, batch: int) -> None:
-        """Start a job on what is in memory."""
-        for name, value in (("image", image), ("input", source), ("output", target)):
-            self.port.write32(BY_NAME[name].address, value & 0xFFFFFFFF)
-            self.port.write32(BY_NAME[name].address + 4, value >> 32)
-        self.port.write32(BY_NAME["batch"].address, batch)
-        self.port.write32(BY_NAME["ctrl"].address, _START)
+    def _allocate(self, size: int, what: str) -> Buffer:
+        """Return a buffer that the accelerator can reach."""
+        # What boards raise when their memory is used up differs from board to board.
+        try:
+            buffer = self.port.allocate(size)
+        except (MemoryError, OSError, RuntimeError, DeviceError) as error:
+            held = sum(len(loaded.image.data) for loaded in self._loaded.values())
+            raise DeviceError(
+                f"no memory for {what} of {size} bytes: {error or type(error).__name__}; "
+                f"{len(self._loaded)} loaded networks hold {held} bytes: unload gives them back"
+            ) from error
+        end, bits = buffer.address + size, self.machine.address_bits
+        if buffer.address % _ALIGNMENT or buffer.address < 0 or end > 1 << bits:
+            buffer.free()
+            raise DeviceError(
+                f"{what} of {size} bytes lies at 0x{buffer.address:x}: the accelerator reaches multiples of "
+                f"{_ALIGNMENT} below 0x{1 << bits:x}"
+            )
+        return buffer
 
-    def wait(self, seconds: float = TIMEOUT) -> None:
-        """Wait for the end of a job.
+    def _release(self) -> None:
+        with ExitStack() as stack:
+            stack.callback(self.port.close)
+            for loaded in self._loaded.values():
+                stack.callback(loaded.buffer.free)
+            self._loaded.clear()
+            self._paths.clear()
+            # The port may be what is broken: then nothing can be done.
+            with suppress(Exception):
+                self.control.quieten()
 
-        Raises
-        ------
-        DeviceError
-            The job failed, or is not over after so many seconds.
-        """
-        came = self.port.wait(seconds)
-        self.port.write32(BY_NAME["isr"].address, self.port.read32(BY_NAME["isr"].address))
-        code = self.port.read32(BY_NAME["error"].address)
-        if code:
-            at = self.read64("error_at")
-            self.reset()
-            known = ErrorCode(code) if code in list(ErrorCode) else None
-            name = known.name if known else "unknown"
-            sentence = known.sentence if known else "The accelerator reports an error that is not known."
-            raise DeviceError(f"job failed with {name} ({code}) at 0x{at:x}: {sentence}", code)
-        if not came:
-            self.reset()
-            raise DeviceError(f"no interrupt within {seconds:g} s; counters: {self.counters()}")
+    # ---- jobs ------------------------------------------------------------------------------------
 
-    def reset(self) -> None:
-        """Give up the job and forget its error."""
-        self.port.write32(BY_NAME["reset"].address, 1)
+    def _run(self, net: Net, model: Model, inputs: np.ndarray, progress: Progress) -> np.ndarray:
+        alone = not isinstance(net, Model) and str(net) not in self._paths
+        loaded = self._load(model, max(len(inputs), 1), kept=False)
+        try:
+            result = self._run_parts(loaded, inputs, progress)
+        finally:
+            if alone:
+                self.unload(model)
+        weights = sum(coded.geometry.rows * coded.geometry.columns for coded in model.matrices().values())
+        self._ran.add((8 * len(loaded.image.data), weights))
+        return result
 
-    def read64(self, name: str) -> int:
-        """Return a register of 64 bits."""
-        address = BY_NAME[name].address
-        low = self.port.read32(address)
-        return low | self.port.read32(address + 4) << 32
+    def _run_parts(self, loaded: _Loaded, inputs: np.ndarray, progress: Progress) -> np.ndarray:
+        """Run a batch in jobs of what the machine takes at once."""
+        image = loaded.image
+        result = np.empty((len(inputs), *image.target.shape), image.target.dtype)
+        if not len(inputs):
+            return result
+        most = min(image.max_batch, len(inputs))
+        source_bytes, target_bytes = most * image.input_pitch, most * image.output_pitch
+        with self.buffer(source_bytes) as source, self.buffer(target_bytes) as target:
+            # No line of a cache may be written back over what the accelerator writes.
+            target.data[:target_bytes] = 0
+            target.flush()
+            self.control.ranges = {
+                name: range(buffer.address, buffer.address + size)
+                for name, buffer, size in (
+                    ("image", loaded.buffer, len(image.data)),
+                    ("input", source, source_bytes),
+                    ("output", target, target_bytes),
+                )
+            }
+            try:
+                for at in range(0, len(inputs), most):
+                    part = inputs[at : at + most]
+                    _fill(source, image.pack_inputs(part))
+                    self._job(loaded.buffer.address, source.address, target.address, len(part))
+                    target.invalidate()
+                    outputs = target.data[: len(part) * image.output_pitch].tobytes()
+                    result[at : at + most] = image.unpack_outputs(outputs)
+                    self._items += len(part)
+                    progress(len(part))
+            finally:
+                self.control.ranges = {}
+        return result
+
+    def _job(self, image: int, source: int, target: int, batch: int) -> None:
+        """Run one job; whatever ends it, the accelerator then touches no memory any more."""
+        try:
+            self.control.start(image, source, target, batch)
+            self.control.wait(self.timeout)
+        except DeviceError:
+            raise  # it was reset
+        except BaseException:
+            with suppress(Exception):
+                self.control.reset()
+            raise
+
+    # ---- figures ---------------------------------------------------------------------------------
 
     def counters(self) -> dict[str, int]:
         """Return all counters, since the accelerator was configured."""
-        return {name: self.read64(name) for name in _COUNTERS}
+        with self._lock:
+            self._check_open()
+            return self.control.counters()
 
-    def profile(self) -> dict[str, int]:
-        """Return what the counters have counted since the last call."""
-        now = self.counters()
-        difference = {name: now[name] - self._last[name] for name in _COUNTERS}
-        self._last = now
-        return difference
+    def profile(self, clock_hz: float = CLOCK_HZ) -> dict[str, float]:
+        """Return what was counted since the device was opened, or since the last call.
+
+        Parameters
+        ----------
+        clock_hz : float
+            Clock of the accelerator, for what is given by the second.
+
+        Returns
+        -------
+        dict
+            The counters, which docs/registers.md explains: ``cycles``, ``busy``, ``idle_queue``,
+            ``idle_fetch``, ``idle_drain``, ``idle_other``, ``beats_read``, ``beats_written``, ``jobs``. And
+            ``items``; ``bytes_read``, ``bytes_written``; ``symbols_per_clock``, of all streams, with a row or
+            without; ``stalled``, the share of rounds that did not decode;
+            ``bits_per_weight``, of the images that ran, 0 if none did; ``clocks_per_image``;
+            ``images_per_second``, ``bytes_per_second`` at the given clock.
+        """
+        if not clock_hz > 0:
+            raise ValueError(f"clock_hz must be positive, not {clock_hz!r}")
+        with self._lock:
+            now = self.counters()
+            counted = {name: now[name] - self._last[name] for name in COUNTERS}
+            items, ran = self._items, self._ran
+            self._last, self._items, self._ran = now, 0, set()
+        machine, cycles = self.machine, counted["cycles"]
+        rounds = sum(count for name, count in counted.items() if name.startswith(("busy", "idle")))
+        moved = {name: counted[f"beats_{name}"] * machine.bus_bytes for name in ("read", "written")}
+        return {
+            **counted,
+            "items": items,
+            "bytes_read": moved["read"],
+            "bytes_written": moved["written"],
+            "symbols_per_clock": ratio(counted["busy"] * machine.lanes * machine.slots, cycles),
+            "stalled": ratio(rounds - counted["busy"], rounds),
+            "bits_per_weight": ratio(sum(bits for bits, _ in ran), sum(weights for _, weights in ran)),
+            "clocks_per_image": ratio(cycles, items),
+            "images_per_second": ratio(items * clock_hz, cycles),
+            "bytes_per_second": ratio(sum(moved.values()) * clock_hz, cycles),
+        }
+
+
+def _fill(buffer: Buffer, data: bytes) -> None:
+    """Write to the start of a buffer, for the accelerator to see."""
+    buffer.data[: len(data)] = np.frombuffer(data, np.uint8)
+    buffer.flush()

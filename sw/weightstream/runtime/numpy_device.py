@@ -1,18 +1,21 @@
 """The software device: inference from the streams in numpy, with numba where it is installed."""
 
+import time
+
 import numpy as np
 
 from ..golden.compute.requantise import requantise
 from ..golden.compute.thresholds import thresholds
 from ..ir.network import Linear, Requantise
-from ..ir.values import finish, integer_output, network_input, to_raw
+from ..ir.values import integer_output, network_input
 from ..model import Model, load
+from .device import Device, Net, Progress, ratio
 
 #: Items of a batch that are run together: bounds the memory for activations.
 _BATCH = 1024
 
 
-class NumpyDevice:
+class NumpyDevice(Device):
     """Run models in software. Weights are decoded and multiplied as they come, and never kept.
 
     Examples
@@ -22,51 +25,75 @@ class NumpyDevice:
     ...     y = device.run("net.ws", x)
     """
 
-    def __enter__(self) -> "NumpyDevice":
-        return self
+    def __init__(self) -> None:
+        super().__init__()
+        self._paths: dict[str, Model] = {}
+        self._runs, self._items, self._seconds = 0, 0, 0.0
 
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give back what the device holds: nothing."""
-
-    def run(self, net: Model | str, x: np.ndarray, *, raw: bool = False) -> np.ndarray:
-        """Run a batch.
+    def load(self, net: Net, batch: int = 1) -> Model:
+        """Read a network's file, if it is not read, and keep it until `unload`; return its model.
 
         Parameters
         ----------
         net : Model or path
             The compressed network.
-        x : ndarray, shape (batch, *input shape)
-            Real values, which are quantised; or raw integers, which are taken as they are.
-        raw : bool
-            Return the integers of the last integer tensor.
+        batch : int
+            Has no meaning here.
+        """
+        if isinstance(net, Model):
+            return net
+        with self._lock:
+            self._check_open()
+            return self._paths.setdefault(str(net), self._model(net))
+
+    def unload(self, net: Net) -> None:
+        """Forget the model of a path."""
+        if not isinstance(net, Model):
+            self._paths.pop(str(net), None)
+
+    def profile(self) -> dict[str, float]:
+        """Return figures of what has run since the device was opened, or since the last call.
 
         Returns
         -------
-        ndarray, shape (batch, *output shape)
-            float32; int8 or uint8 if `raw`.
-
-        Raises
-        ------
-        InputError
-            `x` is not what the network takes.
-        FormatError
-            The model's streams are corrupt.
+        dict
+            ``jobs``, ``items``, ``seconds``, ``images_per_second``.
         """
-        model = net if isinstance(net, Model) else load(net)
+        with self._lock:
+            runs, items, seconds = self._runs, self._items, self._seconds
+            self._runs, self._items, self._seconds = 0, 0, 0.0
+        return {
+            "jobs": runs,
+            "items": items,
+            "seconds": seconds,
+            "images_per_second": ratio(items, seconds),
+        }
+
+    def _model(self, net: Net) -> Model:
+        if isinstance(net, Model):
+            return net
+        return self._paths.get(str(net)) or load(net)
+
+    def _release(self) -> None:
+        self._paths.clear()
+
+    def _run(self, net: Net, model: Model, inputs: np.ndarray, progress: Progress) -> np.ndarray:
+        begin = time.perf_counter()
         network = model.network
         source, target = network_input(network), integer_output(network)
-        inputs = to_raw(source, x)
         result = np.empty((len(inputs), *target.shape), target.dtype)
         for start in range(0, len(inputs), _BATCH):
-            values = {source.name: inputs[start : start + _BATCH]}
+            part = inputs[start : start + _BATCH]
+            values = {source.name: part}
             for node in network.nodes:
                 if isinstance(node, Linear):
                     values[node.output] = _linear(model, node, values[node.input])
             result[start : start + _BATCH] = values[target.name]
-        return result if raw else finish(network, result)
+            progress(len(part))
+        self._runs += 1
+        self._items += len(inputs)
+        self._seconds += time.perf_counter() - begin
+        return result
 
 
 def _linear(model: Model, node: Linear, x: np.ndarray) -> np.ndarray:

@@ -17,6 +17,8 @@ from ..spec.machine import PRESETS, Machine
 BASE = 0x1000_0000
 MEMORY_BYTES = 256 << 20
 _PAGE = 4096
+#: Cycles that are simulated at once: in between, the keyboard can interrupt.
+_CYCLES = 20_000
 #: The reported time is that of a board: cycles at this clock.
 CLOCK_HZ = 100e6
 
@@ -70,6 +72,7 @@ class SimPort:
             ) from error
         self.memory = np.zeros(MEMORY_BYTES, np.uint8)
         self._taken: list[SimBuffer] = []
+        self._closed = False
         library = compile_machine(machine, trace=waves is not None)
         self._model = CompiledModel(library, self.memory, base=BASE, **options)
         self._model.reset()
@@ -78,10 +81,12 @@ class SimPort:
 
     def read32(self, address: int) -> int:
         """Return a register."""
+        self._check_open()
         return self._model.read32(address)
 
     def write32(self, address: int, value: int) -> None:
         """Write a register."""
+        self._check_open()
         self._model.write32(address, value)
 
     def allocate(self, size: int) -> SimBuffer:
@@ -110,7 +115,13 @@ class SimPort:
 
     def wait(self, seconds: float) -> bool:
         """Let the clock of a board run for so long, at most."""
-        return self._model.run(int(seconds * CLOCK_HZ))
+        self._check_open()
+        left = int(seconds * CLOCK_HZ)
+        while left > _CYCLES:
+            if self._model.run(_CYCLES):
+                return True
+            left -= _CYCLES
+        return self._model.run(left)
 
     def add_fault(self, fault: Any, address: int = 0, size: int = 1 << 63) -> None:
         """Make a range of memory fail: see `CompiledModel.add_fault`."""
@@ -121,8 +132,13 @@ class SimPort:
         self._model.clear_faults()
 
     def close(self) -> None:
-        """End the simulation."""
+        """End the simulation; calling it again does nothing."""
+        self._closed = True
         self._model.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DeviceError("the simulated accelerator is closed")
 
 
 def machine_of_target(target: str) -> Machine:

@@ -1,0 +1,157 @@
+"""Proofs about stream words: how they are asked for, and the queues in which they wait."""
+
+from amaranth.hdl import Signal, Value
+from amaranth.lib import data
+from bursts import legal_burst
+from harness import Harness, Watched, implies
+
+from weightstream.spec.machine import Machine
+from weightstream_hw.decode.streams import StreamFetch
+from weightstream_hw.decode.word_queue import WordQueue
+from weightstream_hw.decode.words import burst_beats, words_a_beat
+
+
+class Queue(Harness):
+    """A word queue hands out what arrived: all, once, in order; a marker stays until `prime`.
+
+    The writer leaves one place free. Nothing is popped before the first `prime`, and neither `pop` nor
+    `prime` go on to what has not arrived.
+    """
+
+    def __init__(self):
+        self.machine = Machine(lanes=2, queue_words=256)
+        super().__init__(WordQueue(self.machine))
+        self.choose = self.free(1, "choose")
+
+    def rules(self, m):
+        """Watch any word, from its arrival until the next one is shown."""
+        dut = self.dut
+        entry = data.StructLayout({"data": 16, "last": 1})
+        latch = data.View(entry, self.read_data(0, "cells"))
+        arriving = self.past(dut.words.valid)
+        arrived = self.past(dut.words)
+
+        # Words that arrived and were not shown yet; all but one that arrives are in memory.
+        level, stored, leaves = Signal(9), Signal(9), Signal()
+        fresh = Signal(init=1)
+        m.d.sync += [level.eq(level + dut.words.valid - leaves), fresh.eq(fresh & ~leaves)]
+        m.d.comb += [stored.eq(level - arriving), leaves.eq(dut.prime | (dut.pop & ~latch.last))]
+        self.assume(
+            m,
+            implies(dut.words.valid, level < self.machine.queue_words - 1),
+            implies(dut.prime, stored != 0),
+            implies(dut.pop, ~fresh, latch.last | (stored != 0)),
+        )
+
+        enters = Signal(entry)
+        m.d.comb += [enters.data.eq(dut.words.data), enters.last.eq(dut.words.last)]
+        watched = Watched(m, self.choose, dut.words.valid, leaves, level, enters)
+        shown, seen = Signal(), Signal(entry)
+        with m.If(leaves):
+            m.d.sync += [shown.eq(watched.next), seen.eq(watched.entry)]
+        waits = self.past(shown & seen.last & ~dut.prime)
+        self.claim(
+            m,
+            implies(shown, dut.word == seen.data, latch.last == seen.last),
+            implies(self.started & self.past(shown), dut.at_end == self.past(seen.last)),
+            implies(waits, shown, dut.taken == self.past(dut.taken), dut.word == self.past(dut.word)),
+            implies(self.started, dut.taken == (self.past(dut.taken) + self.past(leaves))[:8]),
+            dut.fresh == fresh,
+            level < self.machine.queue_words,
+        )
+        self._promises(m, stored, leaves, latch, fresh, arriving & arrived[-1])
+        self.reach(m, waits & seen.last & dut.pop & (level == 2))
+        self.reach(m, watched.next & dut.prime & latch.last & ~fresh & (watched.entry[16] == 0))
+
+        # What leads from one clock to the next: memory holds what came.
+        read, written = self.inner("read"), self.inner("written")
+        place = Signal(8)
+        m.d.comb += place.eq(read + watched.ahead)
+        word = Value.cast(self.word(m, place, "cells"))
+        in_memory = watched.ahead < stored
+        self.claim(
+            m,
+            Value.cast(self.inner("arriving"))[0] == arriving,
+            implies(arriving, Value.cast(self.inner("arriving")) == arrived),
+            written == (read + stored)[:9],
+            stored <= level,
+            implies(watched.active, watched.ahead < level),
+            implies(watched.active & in_memory, word == watched.entry),
+            implies(watched.active & ~in_memory, arriving, arrived[1:] == watched.entry),
+            implies(self.started, dut.at_end == self.past(latch.last | fresh)),
+            implies(fresh, ~shown),
+        )
+
+    def _promises(self, m, stored, leaves, latch, fresh, marker_arrives):
+        """Claim that `ok` and `ready` mean what they say, two clocks late at most."""
+        dut, slots = self.dut, self.machine.slots
+        # Words up to the newest marker in memory; 0: there is none.
+        newest = Signal(9)
+        with m.If(marker_arrives):
+            m.d.sync += newest.eq(stored + 1 - leaves)
+        with m.Elif(leaves & (newest != 0)):
+            m.d.sync += newest.eq(newest - 1)
+        enough = self.past((stored > 6 * slots) | (newest != 0))
+        at_marker = self.past(latch.last | fresh)
+        before = self.past(at_marker)
+        primed = self.past(self.past(dut.prime))
+        self.claim(
+            m,
+            implies(dut.ok, enough | at_marker | before),
+            implies(dut.ready & ~primed, enough, before | ~self.past(self.started)),
+            implies(self.past((stored >= 8 * slots) | (newest != 0)), dut.ok),
+            implies(self.past((stored >= 8 * slots) | (newest != 0)) & before, dut.ready),
+        )
+        self.reach(m, dut.ready & ~dut.fresh)
+
+        behind, complete = self.inner("behind"), self.inner("complete")
+        place = Signal(8)
+        m.d.comb += place.eq(behind - 1)
+        marker = self.word(m, place, "cells")
+        self.claim(
+            m,
+            newest <= stored,
+            implies(newest != 0, complete, behind == (dut.taken + newest)[:8], marker.last),
+            implies(complete & (newest == 0), behind == dut.taken, latch.last),
+            # It is reached in one clock only.
+            implies(self.past(complete & (newest == 0) & ~marker_arrives), ~complete),
+        )
+
+
+class Fetch(Harness):
+    """Bursts of stream words keep the rules of AXI, whatever the lane table says, and wait to be taken."""
+
+    def __init__(self, bus_bits):
+        self.machine = Machine(lanes=2, bus_bits=bus_bits, queue_words=256)
+        super().__init__(StreamFetch(self.machine))
+
+    def rules(self, m):
+        """Look at each burst, and at what the distributor is told about it."""
+        dut, machine, request = self.dut, self.machine, self.dut.request
+        longest, count = burst_beats(machine), words_a_beat(machine)
+        self.assume(
+            m,
+            self.held_stream(dut.command),
+            self.held_stream(dut.table),
+            # Words begin at even addresses.
+            implies(dut.command.valid, ~dut.command.p.image[0]),
+            implies(dut.table.valid, ~dut.table.payload[0]),
+        )
+        words = Signal(16)
+        m.d.comb += words.eq((request.p.beats + 1) * count)
+        # From when a burst was measured until it is taken.
+        measured = self.state("room") | self.state("ask")
+        self.claim(
+            m,
+            self.held(request.valid, request.ready, request.payload, dut.tag),
+            dut.tag_valid == (request.valid & request.ready),
+            implies(request.valid, measured),
+            implies(measured, *legal_burst(m, machine, request.p.address, request.p.beats, longest)),
+            # What is wanted is in the beats that are asked for, and no beat comes in vain.
+            implies(measured & (dut.tag.end != 0), dut.tag.skip < dut.tag.end, dut.tag.end <= words),
+            implies(measured & (dut.tag.end != 0), dut.tag.end > words - count),
+            implies(measured & (dut.tag.end == 0), request.p.beats == 0, dut.tag.marker),
+            implies(self.state("room"), ~self.inner("asked")),
+        )
+        self.reach(m, request.valid & (request.p.beats == longest - 1) & (dut.tag.skip != 0))
+        self.reach(m, request.valid & (request.p.beats == 1) & ~dut.tag.marker)
