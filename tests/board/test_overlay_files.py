@@ -25,7 +25,15 @@ from weightstream_hw.tools import run_tool
 
 SCRIPTS = {"package": package_script, "design": design_script, "build": build_script}
 #: Amaranth writes constants as comparisons and processes, and leaves out cases that change nothing.
-NETLIST_WARNINGS = {"CASEINCOMPLETE", "CMPCONST", "UNSIGNED", "ALWNEVER", "WIDTHEXPAND", "WIDTHTRUNC"}
+NETLIST_WARNINGS = {
+    "CASEINCOMPLETE",
+    "CMPCONST",
+    "UNSIGNED",
+    "ALWNEVER",
+    "ASCRANGE",
+    "WIDTHEXPAND",
+    "WIDTHTRUNC",
+}
 #: Whatever is no command of Tcl is one of Vivado: it returns the words it was called with.
 VIVADO = """
 rename info tcl_info
@@ -149,6 +157,7 @@ def test_processors_and_wrappers_differ_where_boards_do():
     assert "output wire [39:0] m_axi_araddr" in build_wrapper(kv260)
 
 
+@pytest.mark.slow
 def test_wrapper_and_gateware_lint_clean(tmp_path):
     board = replace(BOARDS["kv260"], preset="tiny")
     files = board_files(board)

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from weightstream.model import Model
 from weightstream.runtime import control, selftest
 from weightstream.runtime.driver import Accelerator
 from weightstream.runtime.image import build_image
-from weightstream.runtime.numpy_device import NumpyDevice
 from weightstream.spec.image import DESCRIPTOR_BYTES, HEADER, unpack_descriptor
 from weightstream.spec.machine import PRESETS
 from weightstream.spec.registers import BY_NAME, ErrorCode, constants
@@ -34,9 +32,11 @@ class FakeBuffer:
         self.port, self.address = port, address
         self.data = np.full(size, 0xC5, np.uint8)
         self.memory = np.full(size, 0x5C, np.uint8)
+        self.dirty = True
 
     def flush(self):
         self.memory[:] = self.data
+        self.dirty = False
 
     def invalidate(self):
         self.data[:] = self.memory
@@ -66,7 +66,8 @@ class FakePort:
 
     def peek(self, name):
         address = BY_NAME[name].address
-        return self.registers.get(address, 0) | self.registers.get(address + 4, 0) << 32
+        high = self.registers.get(address + 4, 0) if BY_NAME[name].words == 2 else 0
+        return self.registers.get(address, 0) | high << 32
 
     def poke(self, name, value):
         address = BY_NAME[name].address
@@ -131,6 +132,8 @@ class FakePort:
         inputs = self.at("input").memory[: 8 * load["item_words"] * self.peek("batch")]
         outputs = run_image(image, self.machine, inputs.tobytes(), self.peek("batch"))
         self.at("output").memory[: len(outputs)] = np.frombuffer(outputs, np.uint8)
+        if self.at("output").dirty:  # the cache writes it back now
+            self.at("output").flush()
         for name, amount in (("cycles", 1000), ("busy", 50), ("beats_read", 100), ("jobs", 1)):
             self.count(name, amount)
         self.end()
@@ -480,6 +483,13 @@ def test_closing_gives_all_back_though_the_port_is_broken(port, model):
     assert port.closed and port.buffers == 0
 
 
+def test_closing_leaves_an_accelerator_that_is_idle_and_does_not_interrupt(port):
+    with Accelerator(port):
+        assert port.peek("gie") == port.peek("ier") == 1
+        port.hang()
+    assert port.peek("ctrl") == IDLE and port.peek("gie") == 0
+
+
 @pytest.mark.parametrize(
     "use",
     [
@@ -716,16 +726,3 @@ def test_selftest_is_a_command_with_an_exit_code(monkeypatch, port, broken):
     assert "note: " in result.stderr and "laid out anew" in result.stderr
     # The notes end with the command.
     assert not logging.getLogger("weightstream").handlers
-
-
-def test_numpy_runs_about_as_fast_as_its_parts():
-    """The device adds no more than bookkeeping; benchmarks measure the rest."""
-    net = network(1, (64, 64))
-    model = Model(net, b"")
-    x = machine_networks.random_inputs(np.random.default_rng(1), net, 1)
-    device = NumpyDevice()
-    device.run(model, x)
-    begin = time.perf_counter()
-    for _ in range(50):
-        device.run(model, x)
-    assert device.profile()["seconds"] > 0.2 * (time.perf_counter() - begin)
