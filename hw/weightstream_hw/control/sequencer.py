@@ -33,7 +33,7 @@ class RoundSequencer(wiring.Component):
 
     ::
 
-        CLEAR, 2 x FILL; for each tile: START, part_symbols x SYMBOL; a CLEAR that captures the last sums
+        2 x CLEAR, 2 x FILL; for each tile: START, part_symbols x SYMBOL; a CLEAR that captures the last sums
 
     A round waits, as IDLE, for what it needs: the pass's words in all queues (the last CLEAR before the first
     tile), words in all queues (FILL, START, SYMBOL), keys of the tile (START), columns (SYMBOL), the shadow
