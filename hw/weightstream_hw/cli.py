@@ -19,7 +19,7 @@ except ModuleNotFoundError as missing:
 from weightstream import __version__
 from weightstream.cli.files import write_file
 from weightstream.cli.views import print_error, progress
-from weightstream.errors import WeightstreamError
+from weightstream.errors import TargetError, WeightstreamError
 from weightstream.spec.machine import PRESETS
 
 
@@ -32,8 +32,11 @@ class _Commands(typer.core.TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # whoever reads our output has gone: no error of ours
-        except (WeightstreamError, OSError, ModuleNotFoundError) as error:
+        except (WeightstreamError, OSError) as error:
             print_error(error)
+            raise typer.Exit(1) from error
+        except ModuleNotFoundError as error:
+            print_error(TargetError(f'the gateware needs {error.name}: pip install "weightstream[hw]"'))
             raise typer.Exit(1) from error
 
 
@@ -93,19 +96,26 @@ def report(
             "--route", help="Place and route too, three times: the clock is the median. ECP5 alone."
         ),
     ] = False,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=N", help="Change a parameter of the preset, as in slots=16."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
 ) -> None:
     """Synthesise a preset or a block, and show what it costs."""
-    from .report import cost_report
+    from .report import cost_report, parse_changes
+    from .synthesis import OFFERS
 
     with progress("synthesising" if not route else "synthesising, placing and routing"):
-        figures = cost_report(preset, target, block=block, routed=route)
+        figures = cost_report(preset, target, block=block, routed=route, changes=parse_changes(changes or ()))
     if as_json:
         typer.echo(json.dumps(figures, indent=2))
         return
-    table = _table("figure", "")
+    part, offered = OFFERS[target]
+    table = _table("figure", "", f"of an {part}")
     for name, value in figures.items():
-        table.add_row(name, ", ".join(map(_text, value)) if isinstance(value, list) else _text(value))
+        text = ", ".join(map(_text, value)) if isinstance(value, list) else _text(value)
+        table.add_row(name, text, f"{value / offered[name]:.1%}" if name in offered else "")
     _show(table)
 
 
@@ -159,9 +169,9 @@ def build(
 
 
 def _text(value: object) -> str:
-    return (
-        f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
-    )
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _table(*columns: str) -> Table:
