@@ -22,7 +22,7 @@ export PYTHONHASHSEED := 0
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-long lint format demo bench-codec bench-hw report formal fuzz train lock venv clean distclean
+.PHONY: help test test-long lint format demo bench-codec bench-hw bench-driver baselines report formal fuzz train lock venv clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,12 @@ bench-codec: $(DEV) ## size and speed of the codec beside others
 
 bench-hw: $(DEV) ## simulate the accelerator and print its figures
 	$(RUN) benchmarks/bench_hw.py $(ARGS)
+
+bench-driver: $(DEV) ## what the driver adds to the codec, and a thousand jobs in a row
+	$(RUN) benchmarks/bench_driver.py $(ARGS)
+
+baselines: $(DEV) ## measure areas, clocks and cycles that have changed (ARGS="--only lane")
+	$(RUN) benchmarks/baselines.py $(ARGS)
 
 report: $(DEV) ## area of a preset from Yosys (ARGS="--preset pynq_z2 --target xc7")
 	$(RUN) -m weightstream_hw.cli report $(or $(ARGS),--preset tiny --target xc7)

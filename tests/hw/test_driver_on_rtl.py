@@ -1,13 +1,11 @@
 """The driver on simulated RTL: many jobs, faults, the command line."""
 
-import resource
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import machine_networks
 import weightstream as ws
+from bench_driver import resident
 from weightstream.errors import DeviceError
 from weightstream.golden import network as golden
 from weightstream.model import Model, from_network
@@ -34,14 +32,6 @@ def case():
     net = machine_networks.chain(np.random.default_rng(1), TINY, [30, 20])
     x = machine_networks.random_inputs(np.random.default_rng(2), net, 3)
     return Model(net, b""), x, golden.run(net, x)
-
-
-def resident() -> int:
-    """Return the bytes of this process that are in memory, or its most so far."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text().split()[1]) * resource.getpagesize()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def run_many(device, case, jobs):
