@@ -3,8 +3,6 @@
 import random
 from dataclasses import replace
 
-from amaranth.sim import Simulator
-
 from weightstream.spec.machine import Machine
 
 MACHINE = Machine()
@@ -61,17 +59,6 @@ async def receive(ctx, stream, count, seed, stall, limit=20000):
     ctx.set(stream.ready, 0)
     assert len(got) == count, f"{len(got)} of {count} after {limit} clocks"
     return got, clocks
-
-
-def simulate(dut, *benches, background=()):
-    """Run test benches to their end."""
-    sim = Simulator(dut)
-    sim.add_clock(1e-8)
-    for bench in background:
-        sim.add_testbench(bench, background=True)
-    for bench in benches:
-        sim.add_testbench(bench)
-    sim.run()
 
 
 async def clocks_until(ctx, signal):

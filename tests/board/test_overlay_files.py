@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
+import needs
 from weightstream.board.names import INSTANCE, OVERLAY, VLNV
 from weightstream.errors import TargetError
 from weightstream.spec.machine import PRESETS
@@ -48,7 +49,7 @@ proc unknown {args} { global called; lappend called $args; return $args }
 
 def interpreter():
     """Return a Tcl interpreter that knows no Vivado, but takes its commands."""
-    tkinter = pytest.importorskip("tkinter")
+    tkinter = needs.package("tkinter")
     tcl = tkinter.Tcl()
     tcl.eval(VIVADO)
     return tcl

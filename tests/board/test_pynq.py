@@ -281,7 +281,10 @@ def test_job_that_never_ends_times_out(overlay, board, network, x):
         assert np.array_equal(device.run(ws.Model(network, b""), x, raw=True), golden.run(network, x))
 
 
-@pytest.mark.skipif(pynq.__version__.startswith("3"), reason="pynq 3 loads them")
+@pytest.mark.skipif(
+    pynq.__version__.startswith("3"),
+    reason=f"pynq {pynq.__version__} takes Zynq-7000; what makes this run: pynq 4, which does not",
+)
 def test_zynq_7000_under_pynq_4_is_explained(board, tmp_path, monkeypatch):
     def refused(*_, **__):
         raise TypeError("unsupported operand type(s) for /: 'float' and 'NoneType'")

@@ -20,9 +20,9 @@ from bus_bench import (
     machine_of,
     receive,
     send,
-    simulate,
     words_at,
 )
+from simulation import simulate
 from weightstream_hw.bus.axi import OUTSTANDING
 from weightstream_hw.bus.bursts import BurstSplitter
 from weightstream_hw.bus.read_master import ReadMaster

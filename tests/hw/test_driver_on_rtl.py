@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import machine_networks
+import needs
 import weightstream as ws
 from weightstream.errors import DeviceError
 from weightstream.golden import network as golden
@@ -172,7 +173,7 @@ def test_selftest_passes():
 
 
 def test_run_on_the_simulated_accelerator_shows_a_note(tmp_path):
-    testing = pytest.importorskip("typer.testing")
+    testing = needs.package("typer.testing")
     from weightstream.cli.app import app
 
     weights = np.random.default_rng(1).integers(-4, 5, (20, 30)).astype(np.int8)

@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
+from simulation import simulate
 from weightstream.spec import image
 from weightstream.spec.machine import Machine
 from weightstream.spec.registers import ErrorCode
@@ -80,10 +80,7 @@ class Surroundings:
                         assert ctx.get(getattr(dut.descriptor, name)) == value
                 self._follow(ctx, dut)
 
-        simulator = Simulator(dut)
-        simulator.add_clock(1e-8)
-        simulator.add_testbench(bench)
-        simulator.run()
+        simulate(dut, bench)
         return self
 
     def _fields(self, number):

@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
+from simulation import simulate
 from weightstream.spec.machine import Machine
 from weightstream_hw.control.movers import BatchWords, InputMover, OutputMover
 from weightstream_hw.sim.bench import Bench
@@ -148,10 +148,7 @@ def test_words_of_a_batch_are_counted():
                 await ctx.tick()
                 assert not ctx.get(dut.done)
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(dut, bench)
 
 
 # ---- inputs --------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@ import math
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
+from simulation import simulate
 from weightstream.golden.compute import mac
 from weightstream.golden.compute.requantise import requantise
 from weightstream.ir import network
@@ -48,10 +48,7 @@ def hw_requantise(dut, sums, activation, gaps=()):
             values.append(ctx.get(dut.value))
             clocks.append(clock + 1)
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(dut, bench)
     return np.array(values), clocks
 
 

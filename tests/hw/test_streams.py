@@ -9,6 +9,7 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.sim import Simulator
 
+from simulation import simulate
 from weightstream.spec.machine import PRESETS, Machine
 from weightstream_hw.decode.streams import StreamFetch
 from weightstream_hw.decode.words import WordDistributor, burst_beats, words_a_beat
@@ -152,11 +153,7 @@ def hw_fetch(machine, layers, seed, *, gaps=0.0, latency=20, pop=lambda rng, lan
         assert ctx.get(fetch.command.ready)
         assert not any(ctx.get(word.valid) for word in distributor.words)
 
-    sim = Simulator(m)
-    sim.add_clock(1e-8)
-    sim.add_testbench(bench)
-    sim.add_testbench(program, background=True)
-    sim.run()
+    simulate(m, bench, watching=[program])
     return received, arrivals
 
 

@@ -3,20 +3,13 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
+from simulation import simulate
 from weightstream.golden.decode.word_queue import WordQueue as GoldenQueue
 from weightstream.spec.machine import Machine
 from weightstream_hw.decode.word_queue import WordQueue
 
 MACHINE = Machine(lanes=1, slots=8, queue_words=256)
-
-
-def simulate(queue, play):
-    simulator = Simulator(queue)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(play)
-    simulator.run()
 
 
 def write(word, last=0):

@@ -34,10 +34,7 @@ ONE, TWO, THREE = MACHINES["one-lane"], MACHINES["two-groups"], MACHINES["three-
 MULTIPLIERS, TABLES = MACHINES["multipliers"], MACHINES["tables"]
 
 
-@pytest.fixture(autouse=True)
-def _numpy_backend(monkeypatch):
-    """Use numpy: compiling takes longer than all of these tests."""
-    monkeypatch.setenv("WEIGHTSTREAM_CODEC", "numpy")
+pytestmark = pytest.mark.usefixtures("numpy_backend")
 
 
 def int4(rows=20, columns=20):
