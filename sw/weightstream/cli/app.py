@@ -3,13 +3,11 @@
 import json
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
-import typer.core
 
-from .. import __version__
 from ..errors import InputError, LayoutError, WeightstreamError
 from ..ir.canonical import code_network
 from ..ir.values import network_input
@@ -19,32 +17,10 @@ from ..runtime.devices import open_device
 from ..spec.layout import Layout
 from . import views
 from .checks import ITEMS, check_streams, compare_outputs
+from .commands import Version, group, output
 from .files import read_array, write_array, write_file
 
-
-class _Commands(typer.core.TyperGroup):
-    """Commands whose foreseeable errors end as one line and exit code 1."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that the arguments name."""
-        try:
-            with views.notes():
-                return super().invoke(ctx)
-        except BrokenPipeError:
-            raise  # whoever reads our output has gone: no error of ours
-        except (WeightstreamError, OSError, ModuleNotFoundError) as error:
-            views.print_error(error)
-            raise typer.Exit(1) from error
-
-
-app = typer.Typer(
-    cls=_Commands,
-    no_args_is_help=True,
-    add_completion=False,
-    # A traceback means a bug, and is shown as Python shows it: the arrays in it are not for a terminal.
-    pretty_exceptions_enable=False,
-    epilog="Example: weightstream compress net.onnx -o net.ws --bits 4 --calibration x.npy",
-)
+app = group("Example: weightstream compress net.onnx -o net.ws --bits 4 --calibration x.npy")
 
 NetworkFile = Annotated[
     Path, typer.Argument(metavar="NET.ws", help="A compressed network.", show_default=False)
@@ -61,12 +37,9 @@ Slots = Annotated[
 ]
 
 
-Target = Annotated[str, typer.Option(metavar="TARGET", help="Device: numpy, sim, sim:<preset>.")]
-
-
-def output(metavar: str) -> Any:
-    """Return the option -o."""
-    return typer.Option("-o", "--output", metavar=metavar, help="File to write.", show_default=False)
+Target = Annotated[
+    str, typer.Option(metavar="TARGET", help="Device: numpy, sim, sim:<preset>, pynq, pynq:<path>.")
+]
 
 
 def _layout(lanes: int | None, slots: int | None) -> Layout | None:
@@ -78,18 +51,8 @@ def _layout(lanes: int | None, slots: int | None) -> Layout | None:
     return Layout(lanes, slots)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"weightstream {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
-def _common(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
+def _common(version: Version = False) -> None:
     """Compress neural networks without loss, and run them straight from the compressed streams."""
 
 

@@ -40,7 +40,8 @@ def print_line(text: str) -> None:
     _say(text)
 
 
-def _show(table: Table) -> None:
+def show_table(table: Table) -> None:
+    """Print a table."""
     page = _out if _out.is_terminal else Console(file=_out.file, width=_PAGE, highlight=False)
     page.print(table)
 
@@ -116,7 +117,7 @@ def progress(what: str, total: int | None = None) -> Iterator[Bar]:
 # ---- tables --------------------------------------------------------------------------------------
 
 
-def _table(columns: Sequence[str], left: int = 1) -> Table:
+def new_table(columns: Sequence[str], left: int = 1) -> Table:
     """Return a table whose first columns are words, the others numbers."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for i, column in enumerate(columns):
@@ -132,21 +133,21 @@ def _add(table: Table, *cells: object, style: str | None = None) -> None:
 def print_report(path: Path, report: dict) -> None:
     """Print a file's report: what it costs, where the bits are, what it runs on the host."""
     _say(f"{path}: bits of each layer", "bold")
-    table = _table(("layer", "shape", "weights", "fixed", "entropy", "bound", "coded", "a weight"), 2)
+    table = new_table(("layer", "shape", "weights", "fixed", "entropy", "bound", "coded", "a weight"), 2)
     for layer in report["layers"]:
         _add(table, _name(layer), "x".join(map(str, layer["shape"])), *_sizes(layer))
     table.add_section()
     layers = {**report, "bits_per_weight": report["coded_bits"] / max(report["weights"], 1)}
     _add(table, "total", "", *_sizes(layers), style="bold")
-    _show(table)
+    show_table(table)
     _out.print()
     _say("where they are", "bold")
-    table = _table(("layer", "streams", "keys", "tables", "maps", "records", "classes", "layout"))
+    table = new_table(("layer", "streams", "keys", "tables", "maps", "records", "classes", "layout"))
     for layer in report["layers"]:
         _add(table, _name(layer), *_split(layer), _classes(layer["classes"]), layer["layout"])
     table.add_section()
     _add(table, "total", *_split(report), "", "", style="bold")
-    _show(table)
+    show_table(table)
     _out.print()
     _say("fixed: numbers of equal length; bound: entropy less the orders of the rows")
     _say("maps: palette, classes, contexts; classes: of rows x columns x two symbols before > tables")
@@ -194,7 +195,7 @@ def _size_line(report: dict) -> str:
 def print_compressed(source: Path, target: Path, report: dict) -> None:
     """Print the sizes before and after, and what the order saved."""
     size = report["file_bits"] // 8
-    table = _table(("what", "bytes", "times"))
+    table = new_table(("what", "bytes", "times"))
     for what, before in (
         (source, source.stat().st_size),
         ("weights alone, as float32", 4 * report["weights"]),
@@ -202,17 +203,17 @@ def print_compressed(source: Path, target: Path, report: dict) -> None:
         (target, size),
     ):
         _add(table, what, before, f"{before / size:.2f}", style="bold" if what == target else None)
-    _show(table)
+    show_table(table)
     _say(_order_line(report))
     _say(_size_line(report))
 
 
 def print_relayout(source: Path, model: Model, target: Path, again: Model) -> None:
     """Print the streams and sizes before and after."""
-    table = _table(("file", "lanes x slots", "bytes"), 2)
+    table = new_table(("file", "lanes x slots", "bytes"), 2)
     for path, each in ((source, model), (target, again)):
         _add(table, path, _layouts(each), len(each.to_bytes()))
-    _show(table)
+    show_table(table)
 
 
 def _layouts(model: Model) -> str:
@@ -229,14 +230,14 @@ def print_outputs(y: np.ndarray, seconds: float, out: Path | None) -> None:
     """Print what a run returned; without a file, the first outputs."""
     flat = y.reshape(len(y), -1) if len(y) else y
     if out is None and len(y):
-        table = _table(("item", "argmax", "values"), 0)
+        table = new_table(("item", "argmax", "values"), 0)
         for item, row in enumerate(flat[:_SHOWN_ITEMS]):
             values = " ".join(f"{value:>6.3g}" for value in row[:_SHOWN_VALUES])
             more = " ..." if len(row) > _SHOWN_VALUES else ""
             _add(table, item, int(row.argmax()), values + more)
         if len(flat) > _SHOWN_ITEMS:
             _add(table, "...", "", "")
-        _show(table)
+        show_table(table)
     _say(f"{len(y):,} inputs in {seconds:.2f} s, start-up included")
     if out is not None:
         _say(f"{out}: {y.dtype} {y.shape}")
@@ -248,7 +249,7 @@ def print_outputs(y: np.ndarray, seconds: float, out: Path | None) -> None:
 def print_checks(path: Path, checks: StreamChecks) -> None:
     """Print what was found good in a file."""
     _say(str(path), "bold")
-    table = _table(("check", "result"), 2)
+    table = new_table(("check", "result"), 2)
     _add(table, "CRC", "good")
     by = "the fast and the golden decoder alike" if checks.golden else "the fast decoder"
     _add(table, "streams", f"{checks.layers:,} layers, {checks.weights:,} weights: decoded by {by}")
@@ -256,16 +257,16 @@ def print_checks(path: Path, checks: StreamChecks) -> None:
         _add(table, "inference", f"equals the golden model on {checks.items} random inputs")
     else:
         _add(table, "inference", "the file holds no network")
-    _show(table)
+    show_table(table)
 
 
 def print_comparison(reference: Path, comparison: Comparison) -> None:
     """Print how outputs compare."""
     _out.print()
     _say(f"against {reference} in onnxruntime", "bold")
-    table = _table(("on", f"{comparison.items:,} inputs"), 2)
+    table = new_table(("on", f"{comparison.items:,} inputs"), 2)
     share = comparison.equal_predictions / comparison.items
     _add(table, "equal predictions", f"{comparison.equal_predictions:,} ({share:.2%})")
     _add(table, "equal outputs", f"{comparison.equal_outputs:.2%}")
     _add(table, "largest difference", f"{comparison.largest:.3g} steps of {comparison.step:.4g}")
-    _show(table)
+    show_table(table)
