@@ -7,6 +7,7 @@ interrupts from 0x00, arguments from 0x10, a free word behind each. Identity and
 import zlib
 from dataclasses import dataclass, fields
 from enum import Enum, IntEnum
+from itertools import accumulate
 
 from .machine import Machine
 
@@ -54,6 +55,11 @@ class Field:
         Value after reset.
     event : str
         Field of the register `ctrl` whose event acts on it, if that is another one.
+
+    Raises
+    ------
+    ValueError
+        It has no place in 64 bits, or no doc.
     """
 
     name: str
@@ -85,6 +91,11 @@ class Register:
         Byte address, a multiple of 4.
     fields : tuple of Field
         Its fields.
+
+    Raises
+    ------
+    ValueError
+        Its address is impossible, or fields overlap.
     """
 
     name: str
@@ -106,7 +117,13 @@ class Register:
         return -(-max(field.lsb + field.bits for field in self.fields) // 32)
 
     def field(self, name: str) -> Field:
-        """Return a field by its name."""
+        """Return a field by its name.
+
+        Raises
+        ------
+        KeyError
+            There is no such field.
+        """
         for field in self.fields:
             if field.name == name:
                 return field
@@ -119,6 +136,16 @@ def _register(name: str, address: int, *fields: tuple) -> Register:
 
 def _address(name: str, address: int, doc: str) -> Register:
     return _register(name, address, ("address", 0, 64, Access.WRITE, doc))
+
+
+def _constants(name: str, address: int, *fields: tuple[str, int, str]) -> Register:
+    """Return a register of constants, each with its bits and its doc, one above the other."""
+    lsbs = accumulate((bits for _, bits, _ in fields), initial=0)
+    placed = [
+        (field, lsb, bits, Access.CONSTANT, doc)
+        for (field, bits, doc), lsb in zip(fields, lsbs, strict=False)
+    ]
+    return _register(name, address, *placed)
 
 
 def _counter(name: str, address: int, doc: str) -> Register:
@@ -167,28 +194,28 @@ REGISTERS = (
     _register(
         "machine", 0x88, ("digest", 0, 32, Access.CONSTANT, "Digest of what the gateware was built with.")
     ),
-    _register(
+    _constants(
         "shape",
         0x8C,
-        ("lanes", 0, 7, Access.CONSTANT, "Lanes."),
-        ("slots", 7, 5, Access.CONSTANT, "Slots a lane."),
-        ("columns", 12, 5, Access.CONSTANT, "Columns a lane."),
-        ("group", 17, 3, Access.CONSTANT, "The most weights a symbol in product tables; 0: no such tables."),
-        ("passes", 20, 3, Access.CONSTANT, "The most symbols a group of weights."),
-        ("multipliers", 23, 1, Access.CONSTANT, "Lanes have multipliers."),
-        ("thresholds", 24, 1, Access.CONSTANT, "Outputs can be multi-threshold functions."),
-        ("float_rounding", 25, 1, Access.CONSTANT, "Sums can be rounded as float32 does."),
+        ("lanes", 7, "Lanes."),
+        ("slots", 5, "Slots a lane."),
+        ("columns", 5, "Columns a lane."),
+        ("group", 3, "The most weights a symbol in product tables; 0: no such tables."),
+        ("passes", 3, "The most symbols a group of weights."),
+        ("multipliers", 1, "Lanes have multipliers."),
+        ("thresholds", 1, "Outputs can be multi-threshold functions."),
+        ("float_rounding", 1, "Sums can be rounded as float32 does."),
     ),
-    _register(
+    _constants(
         "memory",
         0x90,
-        ("bus_log2", 0, 3, Access.CONSTANT, "log2 of the bits of the memory bus."),
-        ("address_bits", 3, 7, Access.CONSTANT, "Bits of an address on it."),
-        ("burst_log2", 10, 4, Access.CONSTANT, "log2 of the beats of the longest burst."),
-        ("queue_log2", 14, 4, Access.CONSTANT, "log2 of the 16-bit words of a lane's queue."),
-        ("pool_log2", 18, 5, Access.CONSTANT, "log2 of the bytes of the activation memory."),
-        ("patch_log2", 23, 4, Access.CONSTANT, "log2 of the 8-byte words of one half of a patch buffer."),
-        ("classes_log2", 27, 5, Access.CONSTANT, "log2 of the entries of the map from columns to classes."),
+        ("bus_log2", 3, "log2 of the bits of the memory bus."),
+        ("address_bits", 7, "Bits of an address on it."),
+        ("burst_log2", 4, "log2 of the beats of the longest burst."),
+        ("queue_log2", 4, "log2 of the 16-bit words of a lane's queue."),
+        ("pool_log2", 5, "log2 of the bytes of the activation memory."),
+        ("patch_log2", 4, "log2 of the 8-byte words of one half of a patch buffer."),
+        ("classes_log2", 5, "log2 of the entries of the map from columns to classes."),
     ),
     _register(
         "error",
@@ -265,7 +292,13 @@ def constants(machine: Machine) -> dict[tuple[str, str], int]:
 
 
 def machine_of(shape: int, memory: int) -> Machine:
-    """Return the machine that the registers `shape` and `memory` describe."""
+    """Return the machine that the registers `shape` and `memory` describe.
+
+    Raises
+    ------
+    LayoutError
+        There can be no such machine.
+    """
     values = {}
     for register, word in ((BY_NAME["shape"], shape), (BY_NAME["memory"], memory)):
         for field in register.fields:
