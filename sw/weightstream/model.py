@@ -222,6 +222,8 @@ def encode_matrix(
     ------
     MatrixError
         Not integers, out of range, or of a wrong shape.
+    TypeError
+        `layout` is of another type.
 
     Examples
     --------
@@ -254,6 +256,8 @@ def decode_matrix(blob: bytes) -> np.ndarray:
     ------
     FormatError
         The blob is not such a file, or corrupt.
+    TypeError
+        `blob` is of another type.
     """
     if not isinstance(blob, bytes | bytearray | memoryview):
         raise TypeError(f"blob must be bytes, not {type(blob).__name__}: use load for a path")

@@ -54,7 +54,7 @@ class BoardBuffer:
 
     def _whole(self) -> Any:
         if self._raw is None:
-            raise DeviceError("the buffer was freed")
+            raise DeviceError("the buffer was freed: allocate another one")
         return self._raw
 
     def free(self) -> None:
@@ -239,7 +239,13 @@ def import_pynq() -> Any:
 
 
 def load_overlay(name: str, *, download: bool = True) -> Any:
-    """Return the overlay of a name; raises what `open_port` raises."""
+    """Return the overlay of a name; parameters as in `open_port`.
+
+    Raises
+    ------
+    TargetError
+        Something is missing; the message says what.
+    """
     pynq = import_pynq()
     try:
         with warnings.catch_warnings():

@@ -19,9 +19,10 @@ def open_device(target: str, **options: Any) -> NumpyDevice | Accelerator:
         (the default), ecp5_85f, pynq_z2 or kv260. ``pynq`` or ``pynq:<overlay path>``: the accelerator in
         an overlay of a PYNQ board, by default weightstream.bit.
     options
-        Of a simulated accelerator: `waves`, a file to write waves to; `latency` and `bandwidth` of its
-        memory, in cycles and bytes a cycle; `pause` and `seed` of random pauses. On a board: `download`,
-        False if the overlay is loaded already; `interrupt`, False to poll.
+        Of every accelerator: `timeout`, seconds that a job may take. Of a simulated one: `waves`, a file to
+        write waves to; `latency` and `bandwidth` of its memory, in cycles and bytes a cycle; `pause` and
+        `seed` of random pauses. On a board: `download`, False if the overlay is loaded already;
+        `interrupt`, False to poll.
 
     Raises
     ------

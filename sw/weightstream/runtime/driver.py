@@ -62,6 +62,8 @@ class Accelerator(Device):
     ------
     TargetError
         What answers is no accelerator, or was built with what this driver does not know.
+    ValueError
+        The timeout is not positive.
 
     Examples
     --------
@@ -178,7 +180,13 @@ class Accelerator(Device):
 
     @contextmanager
     def buffer(self, size: int) -> Iterator[Buffer]:
-        """Allocate memory that the accelerator can reach, for as long as the context lasts."""
+        """Allocate memory that the accelerator can reach, for as long as the context lasts.
+
+        Raises
+        ------
+        DeviceError
+            There is no such memory, or the device is closed.
+        """
         with self._lock:
             self._check_open()
             buffer = self._allocate(size, "a buffer")
@@ -281,7 +289,13 @@ class Accelerator(Device):
     # ---- figures ---------------------------------------------------------------------------------
 
     def counters(self) -> dict[str, int]:
-        """Return all counters, since the accelerator was configured."""
+        """Return all counters, since the accelerator was configured.
+
+        Raises
+        ------
+        DeviceError
+            The device is closed.
+        """
         with self._lock:
             self._check_open()
             return self.control.counters()
@@ -303,6 +317,13 @@ class Accelerator(Device):
             without; ``stalled``, the share of rounds that did not decode;
             ``bits_per_weight``, of the images that ran, 0 if none did; ``clocks_per_image``;
             ``images_per_second``, ``bytes_per_second`` at the given clock.
+
+        Raises
+        ------
+        ValueError
+            The clock is not positive.
+        DeviceError
+            The device is closed.
         """
         if not clock_hz > 0:
             raise ValueError(f"clock_hz must be positive, not {clock_hz!r}")

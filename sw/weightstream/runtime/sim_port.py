@@ -90,7 +90,13 @@ class SimPort:
         self._model.write32(address, value)
 
     def allocate(self, size: int) -> SimBuffer:
-        """Return the first range that is free."""
+        """Return the first range that is free.
+
+        Raises
+        ------
+        DeviceError
+            There is none.
+        """
         start = 0
         for other in sorted(self._taken, key=lambda buffer: buffer.start):
             if start + size <= other.start:
@@ -98,7 +104,7 @@ class SimPort:
             start = -(-(other.start + other.size) // _PAGE) * _PAGE
         if start + size > MEMORY_BYTES:
             raise DeviceError(
-                f"the simulated memory has no {size} bytes left; it has {MEMORY_BYTES} bytes in all"
+                f"the simulated memory has no {size} bytes left of {MEMORY_BYTES}: free other buffers"
             )
         buffer = SimBuffer(self, start, size)
         self._taken.append(buffer)
@@ -138,7 +144,7 @@ class SimPort:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise DeviceError("the simulated accelerator is closed")
+            raise DeviceError("the simulated accelerator is closed: open it again")
 
 
 def machine_of_target(target: str) -> Machine:

@@ -48,6 +48,13 @@ class Machine:
         Words of 8 bytes in one half of a patch buffer, a power of two.
     column_classes : int
         Entries of the map from columns to classes, a power of two.
+
+    Raises
+    ------
+    TypeError
+        A parameter is of another type.
+    LayoutError
+        A parameter is out of range.
     """
 
     lanes: int = 8
