@@ -14,7 +14,6 @@ from weightstream.spec.cycles import choose_sharing, layer_cycles
 from weightstream.spec.layout import Sharing
 from weightstream.spec.machine import PRESETS
 from weightstream.spec.registers import ErrorCode
-from weightstream_hw.sim.compiled import Fault
 
 TINY = PRESETS["tiny"]
 
@@ -107,62 +106,6 @@ def _simple(rng, batch=2):
     weights = rng.integers(-4, 5, (40, 30)).astype(np.int8)
     network = machine_networks.single(weights, TINY)
     return network, machine_networks.random_inputs(rng, network, batch)
-
-
-@pytest.mark.parametrize("fault", [Fault.SLVERR, Fault.DECERR], ids=str)
-def test_a_memory_error_ends_the_job_and_the_next_one_runs(device, fault):
-    network, x = _simple(np.random.default_rng(1))
-    model = Model(network, b"")
-    image = device.load(model)
-    address = device._loaded[id(model)][2].address + len(image.data) // 2
-    device.port.add_fault(fault, address, 64)
-    with pytest.raises(DeviceError, match="READ_RESPONSE") as caught:
-        device.run(model, x)
-    assert caught.value.code == ErrorCode.READ_RESPONSE
-    device.port.clear_faults()
-    assert np.array_equal(device.run(model, x, raw=True), golden.run(network, x))
-    device.unload(model)
-
-
-def test_a_memory_that_never_answers_trips_the_watchdog(device):
-    from weightstream.spec.registers import BY_NAME
-
-    network, x = _simple(np.random.default_rng(2))
-    model = Model(network, b"")
-    device.load(model)
-    device.port.write32(BY_NAME["watchdog"].address, 5000)
-    device.port.add_fault(Fault.SILENT)
-    with pytest.raises(DeviceError, match="WATCHDOG"):
-        device.run(model, x)
-    device.port.clear_faults()
-    device.port.write32(BY_NAME["watchdog"].address, 1 << 24)
-    assert np.array_equal(device.run(model, x, raw=True), golden.run(network, x))
-    device.unload(model)
-
-
-@pytest.mark.parametrize(
-    "offset,value,code",
-    [
-        (0, 0x12, ErrorCode.MAGIC),
-        (4, 0x02, ErrorCode.VERSION),
-        (8, None, ErrorCode.DIGEST),
-        (64 + 128, 0x0F, ErrorCode.DESCRIPTOR),
-    ],
-    ids=["magic", "version", "digest", "descriptor"],
-)
-def test_a_corrupt_image_has_its_own_code(device, offset, value, code):
-    network, x = _simple(np.random.default_rng(3))
-    model = Model(network, b"")
-    device.load(model)
-    data = device._loaded[id(model)][2].data
-    before = int(data[offset])
-    data[offset] = before ^ 1 if value is None else value
-    with pytest.raises(DeviceError) as caught:
-        device.run(model, x)
-    assert caught.value.code == code
-    data[offset] = before
-    assert np.array_equal(device.run(model, x, raw=True), golden.run(network, x))
-    device.unload(model)
 
 
 def _fuzz(device, rng, images):
