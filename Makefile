@@ -22,7 +22,7 @@ export PYTHONHASHSEED := 0
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-long lint format demo bench-codec bench-hw report formal fuzz train lock venv clean distclean
+.PHONY: help test test-long lint format demo bench-codec bench-hw report overlays formal fuzz train lock venv clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,11 @@ bench-hw: $(DEV) ## simulate the accelerator and print its figures
 
 report: $(DEV) ## area of a preset from Yosys (ARGS="--preset pynq_z2 --target xc7")
 	$(RUN) -m weightstream_hw.cli report $(or $(ARGS),--preset tiny --target xc7)
+
+overlays: $(DEV) ## write what Vivado builds overlays from into bitstreams/
+	for board in pynq_z2 pynq_z1 kv260 zcu104; do \
+		$(RUN) -m weightstream_hw.cli build --board $$board -o bitstreams/$$board --files-only || exit 1; \
+	done
 
 formal: $(DEV) ## prove the rules of the buses and the order of slots and queues
 	$(RUN) tests/formal/run.py $(ARGS)

@@ -20,8 +20,8 @@ from weightstream.runtime.sim_port import SimPort
 from weightstream.spec.machine import PRESETS, Machine
 
 MNIST = Path(__file__).resolve().parents[1] / "examples" / "mnist"
-#: Bytes a second that the DDR of a PYNQ-Z2 gives to the logic.
-DDR = 1.58e9
+#: Bytes a second that the DDR of a PYNQ-Z2 gives to the logic, and bytes a clock of one of its memory ports.
+DDR, PORT_BYTES = 1.58e9, 8
 console = Console(width=110)
 
 
@@ -152,7 +152,7 @@ def lenet(preset: str) -> Table:
     from data import load_calibration, load_excerpt, to_input
 
     machine = PRESETS[preset]
-    bench = Bench(machine)
+    full, port = Bench(machine), Bench(machine, bandwidth=PORT_BYTES)
     x = to_input(load_excerpt()[0])
     table = Table(title=f"LeNet-300-100 on {preset}: {machine}", title_justify="left")
     for i, name in enumerate(("", "cycles", "at 100 MHz", "at 150 MHz", "idle rounds")):
@@ -160,7 +160,11 @@ def lenet(preset: str) -> Table:
     networks = (("int4", "lenet-300-100.onnx", 4), ("ternary", "lenet-300-100-ternary.onnx", None))
     for name, file, bits in networks:
         calibration = None if bits is None else to_input(load_calibration())
-        for batch in (1, 48):
+        for bench, batch, memory in (
+            (full, 1, ""),
+            (port, 1, f", memory moves {PORT_BYTES} bytes a clock"),
+            (full, 48, ""),
+        ):
             model = ws.compress(MNIST / file, bits=bits, calibration=calibration, layout=machine, batch=batch)
             expected = ws.open("numpy").run(model, x[:batch], raw=True)
             bench.device.load(model, batch)
@@ -170,7 +174,7 @@ def lenet(preset: str) -> Table:
             cycles = counters["cycles"] / batch
             idle = sum(value for key, value in counters.items() if key.startswith("idle"))
             table.add_row(
-                f"{name}, batch {batch}",
+                f"{name}, batch {batch}{memory}",
                 f"{cycles:,.0f}",
                 f"{1e8 / cycles:,.0f} img/s",
                 f"{1.5e8 / cycles:,.0f} img/s",

@@ -12,3 +12,10 @@ from weightstream_hw.top import Accelerator
 @pytest.mark.parametrize("simulator", needs.simulators())
 def test_driver_runs_networks(simulator):
     run(Accelerator(PRESETS["tiny"]), "accelerator_bench", simulator)
+
+
+# Icarus takes minutes for these.
+@pytest.mark.slow
+@pytest.mark.parametrize("simulator", needs.simulators(pytest.mark.long))
+def test_driver_runs_mnist(simulator):
+    run(Accelerator(PRESETS["tiny"]), "mnist_bench", simulator)

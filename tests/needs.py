@@ -29,10 +29,13 @@ numba = pytest.mark.skipif(
 )
 
 
-def simulators():
-    """Return the simulators of cocotb as parameters: one that is not installed skips its tests."""
+def simulators(*of_icarus: pytest.MarkDecorator):
+    """Return the simulators of cocotb as parameters: one that is not installed skips its tests.
+
+    Tests on Icarus get the marks that are given, too.
+    """
     icarus = pytest.mark.skipif(
         shutil.which("iverilog") is None,
         reason="Icarus is not installed; what makes this run: iverilog on PATH (apt install iverilog)",
     )
-    return ["verilator", pytest.param("icarus", marks=icarus)]
+    return ["verilator", pytest.param("icarus", marks=[icarus, *of_icarus])]

@@ -82,6 +82,21 @@ def _need(module: str, what: str) -> None:
         raise TargetError(f'{what} needs {module}: pip install "weightstream[synth]"')
 
 
+def run_yosys(script: str, directory: Path) -> str:
+    """Run commands of Yosys in a directory and return what it printed.
+
+    Raises
+    ------
+    TargetError
+        Yosys is missing.
+    ToolError
+        Yosys failed.
+    """
+    _need("pyosys", "synthesis")
+    (directory / "run.ys").write_text(script)
+    return run_tool([sys.executable, "-c", _YOSYS], cwd=directory)
+
+
 def synthesise(
     component: wiring.Component, target: str, *, keep_registers: bool = False
 ) -> tuple[dict[str, int], str]:
@@ -103,7 +118,6 @@ def synthesise(
     ToolError
         Yosys failed.
     """
-    _need("pyosys", "synthesis")
     text = rtlil.convert(component, name="top", emit_src=False)
     if target == "ecp5":
         text = _without_bypasses(text)
@@ -113,8 +127,7 @@ def synthesise(
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         (work / "design.il").write_text(text)
-        (work / "run.ys").write_text(script)
-        run_tool([sys.executable, "-c", _YOSYS], cwd=work)
+        run_yosys(script, work)
         cells = json.loads((work / "cells.json").read_text())["design"]["num_cells_by_type"]
         netlist = work / "netlist.json"
         return cells, netlist.read_text() if netlist.exists() else ""
