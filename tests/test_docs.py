@@ -31,7 +31,7 @@ def test_readme_names_commands_that_exist():
     from weightstream.cli.app import app
 
     commands = typer.main.get_command(app).commands
-    shown = re.findall(r"^weightstream (\w+) (.*?)(?:  #.*)?$", README, re.M)
+    shown = re.findall(r"^weightstream ([\w-]+) (.*?)(?:  #.*)?$", README, re.M)
     assert {name for name, _ in shown} <= set(commands)
     for name, rest in shown:
         options = {option for parameter in commands[name].params for option in parameter.opts}
@@ -42,6 +42,13 @@ def test_readme_names_commands_that_exist():
 def test_docs_name_files_that_exist(page):
     for name in re.findall(r"`((?:tests|docs|benchmarks|examples|sw)/[\w./*]+)`", page.read_text()):
         assert list(ROOT.glob(name.rstrip("/"))), name
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_docs_name_tests_that_exist(page):
+    named = set(re.findall(r"`(test_\w+)`", page.read_text()))
+    text = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert named <= set(re.findall(r"^(?:async )?def (test_\w+)", text, re.M))
 
 
 def test_readme_links_to_pages_that_exist():

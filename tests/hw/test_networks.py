@@ -1,13 +1,11 @@
 """Whole networks on the compiled RTL, bit for bit those of the golden model."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import machine_networks
-from weightstream import Model, compress
+import mnist_example
+from weightstream import Model
 from weightstream.errors import DeviceError
 from weightstream.golden import network as golden
 from weightstream.runtime.driver import Accelerator
@@ -18,7 +16,6 @@ from weightstream.spec.machine import PRESETS
 from weightstream.spec.registers import ErrorCode
 from weightstream_hw.sim.compiled import Fault
 
-MNIST = Path(__file__).resolve().parents[2] / "examples" / "mnist"
 TINY = PRESETS["tiny"]
 
 
@@ -92,22 +89,9 @@ def test_a_layer_takes_the_clocks_that_the_compressor_counts(device, rows, colum
     assert 0.9 * expected < cycles < 1.02 * expected + 600
 
 
-def _mnist(name, bits):
-    sys.path.insert(0, str(MNIST))
-    try:
-        from data import load_calibration, load_excerpt, to_input
-    finally:
-        sys.path.remove(str(MNIST))
-    calibration = None if bits is None else to_input(load_calibration())
-    model = compress(MNIST / name, bits=bits, calibration=calibration, layout=TINY, batch=50)
-    return model, to_input(load_excerpt()[0])
-
-
-@pytest.mark.parametrize(
-    "name,bits", [("lenet-300-100.onnx", 4), ("lenet-300-100-ternary.onnx", None)], ids=["int4", "ternary"]
-)
+@pytest.mark.parametrize("name,bits", [mnist_example.INT4, mnist_example.TERNARY], ids=["int4", "ternary"])
 def test_mnist_networks_on_100_images(device, name, bits):
-    model, x = _mnist(name, bits)
+    model, x = mnist_example.mnist(name, bits, layout=TINY, batch=50)
     from weightstream.runtime.numpy_device import NumpyDevice
 
     expected = NumpyDevice().run(model, x[:100], raw=True)
