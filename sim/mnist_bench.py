@@ -21,7 +21,7 @@ async def mnist_networks_equal_golden(dut, name):
 
     @bridge
     def run():
-        model, images = mnist_networks.mnist(name, TINY, batch=TINY.columns)
+        model, images = mnist_networks.mnist(name, layout=TINY, batch=TINY.columns)
         x = images[: TINY.columns]
         with Accelerator(CocotbPort(tb)) as device:
             assert np.array_equal(device.run(model, x, raw=True), golden.run(model.network, x))

@@ -50,7 +50,7 @@ def test_readme_names_commands_that_exist(program, module):
     typer = needs.package("typer")
     needs.package("rich")
     commands = typer.main.get_command(importlib.import_module(module).app).commands
-    shown = re.findall(rf"^{program} (\w+)(.*?)(?:  #.*)?$", README, re.M)
+    shown = re.findall(rf"^{program} ([\w-]+)(.*?)(?:  #.*)?$", README, re.M)
     assert len(shown) >= 4
     assert {name for name, _ in shown} <= set(commands)
     for name, rest in shown:
@@ -85,3 +85,10 @@ def test_every_page_can_be_reached_from_the_readme():
         reached.add(page)
         ahead += [target for target in links(page) - reached if target.suffix == ".md"]
     assert set(PAGES) <= reached
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_docs_name_tests_that_exist(page):
+    named = set(re.findall(r"`(test_\w+)`", page.read_text()))
+    text = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert named <= set(re.findall(r"^(?:async )?def (test_\w+)", text, re.M))

@@ -90,7 +90,7 @@ def test_a_layer_takes_the_clocks_that_the_compressor_counts(device, rows, colum
 
 @pytest.mark.parametrize("name", mnist_networks.NETWORKS)
 def test_mnist_networks_on_100_images(device, name):
-    model, x = mnist_networks.mnist(name, TINY, batch=50)
+    model, x = mnist_networks.mnist(name, layout=TINY, batch=50)
     from weightstream.runtime.numpy_device import NumpyDevice
 
     expected = NumpyDevice().run(model, x[:100], raw=True)

@@ -38,7 +38,8 @@ Slots = Annotated[
 
 
 Target = Annotated[
-    str, typer.Option(metavar="TARGET", help="Device: numpy, sim, sim:<preset>, pynq, pynq:<path>.")
+    str,
+    typer.Option(metavar="TARGET", help="Device: numpy, sim, sim:<preset>, pynq or pynq:<overlay path>."),
 ]
 
 
@@ -193,6 +194,54 @@ def selftest(on: Target = "numpy") -> None:
         passed &= step.passed
     if not passed:
         raise typer.Exit(1)
+
+
+@app.command("fake-board", epilog="Example: weightstream fake-board --board kv260 -o fake-overlay")
+def fake_board(
+    board: Annotated[
+        str,
+        typer.Option(
+            metavar="B",
+            help="kv260 or zcu104; pynq_z2 or pynq_z1 for pynq 3, because pynq 4 has dropped them.",
+        ),
+    ] = "kv260",
+    preset: Annotated[
+        str, typer.Option(metavar="P", help="The accelerator in it: tiny, ecp5_85f, pynq_z2 or kv260.")
+    ] = "tiny",
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Where to listen. pynq knows one port, so each fake board needs an address of its own: "
+            "127.0.0.2 and so on.",
+        ),
+    ] = "127.0.0.1",
+    out: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Where the overlay goes.")
+    ] = Path("fake-overlay"),
+) -> None:
+    """Serve a PYNQ board that is none, until Ctrl-C: programs for PYNQ then run without a board.
+
+    A variable tells pynq 3.1 or newer, unmodified, where it is: paste the lines that are printed.
+
+    Behind it is the accelerator's RTL, compiled. Its memory is its own: what is not flushed does not arrive.
+
+    Interrupts do not come over PYNQ.remote: the driver polls. Clients cannot touch files of this machine.
+
+    It needs the extras board, hw and sim of the package. docs/pynq.md has more.
+    """
+    from ..board.fake.overlay import write_overlay
+    from ..board.fake.server import serve
+
+    with views.progress("compiling the accelerator"):
+        server, part, handoff = serve(board, preset, host)
+    with server:
+        bitstream = write_overlay(out, part, handoff)
+        views.print_line(f"fake board {board}, accelerator {preset}, at {server.address}; Ctrl-C ends it")
+        views.print_line("In another shell:")
+        views.print_line(f"  export PYNQ_REMOTE_DEVICES={host}")
+        views.print_line(f"  weightstream selftest --on pynq:{bitstream}")
+        server.wait()
 
 
 @app.command(epilog="Example: weightstream relayout net.ws -o board.ws --lanes 16 --slots 8")

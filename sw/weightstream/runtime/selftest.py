@@ -128,9 +128,9 @@ def _machine_steps(device: Accelerator) -> Iterator[Step]:
 
 
 def _counter_steps(device: Accelerator) -> Iterator[Step]:
-    lost = device.control.interrupts_lost
+    lost, reason = device.control.interrupts_lost, getattr(device.port, "polling", "")
     text = f"{lost} jobs ended without it: is it connected?" if lost else "came for each job"
-    yield Step("interrupt", text, not lost)
+    yield Step("interrupt", f"not used: {reason}" if reason else text, not lost)
     try:
         profile = device.profile()
     except Exception as error:

@@ -1,6 +1,6 @@
 """The way to a simulated accelerator: its RTL, compiled, with a memory around it.
 
-The only file of the software that imports the gateware, and only when a simulated device is opened.
+The only file of the software that imports the gateware, and only when something is simulated.
 """
 
 from __future__ import annotations
@@ -129,6 +129,16 @@ class SimPort:
             left -= _CYCLES
         return self._model.run(left)
 
+    def step(self, cycles: int) -> None:
+        """Let the clock run, interrupt or not."""
+        self._check_open()
+        self._model.step(cycles)
+
+    def reset(self) -> None:
+        """Reset the accelerator, as loading a bitstream does; its memory stays as it is."""
+        self._check_open()
+        self._model.reset()
+
     def add_fault(self, fault: Any, address: int = 0, size: int = 1 << 63) -> None:
         """Make a range of memory fail: see `CompiledModel.add_fault`."""
         self._model.add_fault(fault, address, size)
@@ -159,3 +169,18 @@ def machine_of_target(target: str) -> Machine:
     if preset not in PRESETS:
         raise TargetError(f"preset must be one of {', '.join(PRESETS)}, not {preset!r}")
     return PRESETS[preset]
+
+
+def simulated_board(name: str) -> tuple[Any, str]:
+    """Return the description of a board, and the hardware handoff of its overlay.
+
+    Raises
+    ------
+    TargetError
+        There is no such board.
+    """
+    from weightstream_hw.boards.description import find_board
+    from weightstream_hw.boards.hwh import build_hwh
+
+    board = find_board(name)
+    return board, build_hwh(board)
