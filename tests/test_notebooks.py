@@ -99,7 +99,7 @@ def test_the_network_that_comes_with_them_is_what_the_first_one_writes():
 def test_a_wheel_delivers_them_with_what_they_read(tmp_path):
     pytest.importorskip("hatchling", reason="builds the wheel")
     copy = tmp_path / "source"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "build", "__pycache__"))
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "build", "__pycache__", "*.partial"))
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
