@@ -26,13 +26,14 @@ export PYTHONHASHSEED := 0
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-pynq test-long lint format demo bench-codec bench-hw bench-board report overlays formal fuzz train lock venv clean distclean
+.PHONY: help test test-pynq test-long lint format demo notebooks bench-codec bench-hw bench-board report overlays formal fuzz train lock venv clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: lint ## lint, then run the tests
-	$(RUN) -m pytest -n $(JOBS) $(ARGS)
+# A notebook's first cell may compile the simulated machine.
+test: lint ## lint, then run the tests and the notebooks
+	$(RUN) -m pytest -n $(JOBS) --nbmake --nbmake-timeout=1200 $(ARGS)
 
 # pynq keeps the state of boards in a file: no two tests at a time. Overlay files know no pynq: see `make test`.
 test-pynq: $(PYNQS:=/.weightstream) ## run the tests of boards with pynq 3 and with pynq 4
@@ -56,6 +57,9 @@ format: $(DEV) ## sort imports and format
 
 demo: $(DEV) ## compress two MNIST networks and run them from their streams
 	$(RUN) examples/mnist/demo.py $(ARGS)
+
+notebooks: $(DEV) ## run the notebooks and save them with their outputs (ARGS=one of them)
+	$(RUN) tests/execute_notebooks.py $(ARGS)
 
 bench-codec: $(DEV) ## size and speed of the codec beside others
 	$(RUN) benchmarks/bench_codec.py $(ARGS)

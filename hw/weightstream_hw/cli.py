@@ -33,7 +33,7 @@ def _common(version: Version = False) -> None:
 @app.command(epilog="Example: weightstream-hw presets")
 def presets() -> None:
     """List the accelerators that are built, tested and measured."""
-    table = new_table(("preset", "lanes", "slots", "columns", "products", "bus", "pool"))
+    table = new_table(("preset", "lanes", "slots", "columns", "products", "bus", "pool"), range(1, 7))
     for name, machine in PRESETS.items():
         kinds = ["multipliers"] * machine.multipliers + [f"tables of {machine.group}"] * bool(machine.group)
         sizes = (machine.lanes, machine.slots, machine.columns, " and ".join(kinds))
@@ -68,7 +68,7 @@ def report(
     if as_json:
         typer.echo(json.dumps(figures, indent=2))
         return
-    table = new_table(("figure", ""))
+    table = new_table(("figure", ""), (1,))
     for name, value in figures.items():
         table.add_row(name, ", ".join(map(_text, value)) if isinstance(value, list) else _text(value))
     show_table(table)

@@ -37,6 +37,19 @@ def case():
     return Model(net, b""), x, golden.run(net, x)
 
 
+def test_a_device_shows_what_it_is_and_has_counted(device, case):
+    model, x, _ = case
+    with device.loaded(model):
+        device.run(model, x)
+        text = str(device)
+    assert f"machine {' ' * 5}" in text and str(TINY) in text
+    assert f"0x{TINY.digest:08X}" in text
+    assert f"network, loaded  {model!r}" in text
+    assert f"{device.counters()['jobs']}  Jobs that ended." in text
+    assert "Clocks in which a job was under way." in device._repr_html_()
+    assert repr(device) == f"<accelerator: {TINY}>"
+
+
 def resident() -> int:
     """Return the bytes of this process that are in memory, or its most so far."""
     statm = Path("/proc/self/statm")

@@ -29,6 +29,12 @@ def open_device(target: str, **options: Any) -> NumpyDevice | Accelerator:
     TargetError
         There is no such target, or what it needs is missing.
     """
+    device = _open(target, options)
+    device.target = target
+    return device
+
+
+def _open(target: str, options: dict[str, Any]) -> NumpyDevice | Accelerator:
     if target == "numpy":
         if options:
             raise TargetError(f"target 'numpy' takes no options, not {', '.join(options)}")

@@ -11,11 +11,14 @@ import numpy as np
 
 from ..errors import DeviceError
 from ..model import Model
+from ..report.tables import Part
 from ..spec.machine import Machine
+from ..spec.registers import digest
 from .control import COUNTERS, Control
 from .device import Device, Net, Progress, ratio
 from .image import Image, build_image
 from .port import Buffer, Port
+from .profile import Profile
 
 #: Seconds that a job may take before the driver gives it up.
 TIMEOUT = 60.0
@@ -300,7 +303,7 @@ class Accelerator(Device):
             self._check_open()
             return self.control.counters()
 
-    def profile(self, clock_hz: float = CLOCK_HZ) -> dict[str, float]:
+    def profile(self, clock_hz: float = CLOCK_HZ) -> Profile:
         """Return what was counted since the device was opened, or since the last call.
 
         Parameters
@@ -310,8 +313,8 @@ class Accelerator(Device):
 
         Returns
         -------
-        dict
-            The counters, which docs/registers.md explains: ``cycles``, ``busy``, ``idle_queue``,
+        Profile
+            A dict of the counters, which docs/registers.md explains: ``cycles``, ``busy``, ``idle_queue``,
             ``idle_fetch``, ``idle_drain``, ``idle_other``, ``beats_read``, ``beats_written``, ``jobs``. And
             ``items``; ``bytes_read``, ``bytes_written``; ``symbols_per_clock``, of all streams, with a row or
             without; ``stalled``, the share of rounds that did not decode;
@@ -335,18 +338,34 @@ class Accelerator(Device):
         machine, cycles = self.machine, counted["cycles"]
         rounds = sum(count for name, count in counted.items() if name.startswith(("busy", "idle")))
         moved = {name: counted[f"beats_{name}"] * machine.bus_bytes for name in ("read", "written")}
-        return {
+        return Profile(
             **counted,
-            "items": items,
-            "bytes_read": moved["read"],
-            "bytes_written": moved["written"],
-            "symbols_per_clock": ratio(counted["busy"] * machine.lanes * machine.slots, cycles),
-            "stalled": ratio(rounds - counted["busy"], rounds),
-            "bits_per_weight": ratio(sum(bits for bits, _ in ran), sum(weights for _, weights in ran)),
-            "clocks_per_image": ratio(cycles, items),
-            "images_per_second": ratio(items * clock_hz, cycles),
-            "bytes_per_second": ratio(sum(moved.values()) * clock_hz, cycles),
-        }
+            items=items,
+            bytes_read=moved["read"],
+            bytes_written=moved["written"],
+            symbols_per_clock=ratio(counted["busy"] * machine.lanes * machine.slots, cycles),
+            stalled=ratio(rounds - counted["busy"], rounds),
+            bits_per_weight=ratio(sum(bits for bits, _ in ran), sum(weights for _, weights in ran)),
+            clocks_per_image=ratio(cycles, items),
+            images_per_second=ratio(items * clock_hz, cycles),
+            bytes_per_second=ratio(sum(moved.values()) * clock_hz, cycles),
+        )
+
+    def _describe(self) -> list[tuple[str, object]]:
+        machine = self.machine
+        rows: list[tuple[str, object]] = [
+            ("machine", machine),
+            ("memory", f"{machine.bus_bits} bits a beat; {machine.pool_bytes:,} bytes for activations"),
+            ("identity", f"registers 0x{digest():08X}, machine 0x{machine.digest:08X}"),
+        ]
+        for loaded in list(self._loaded.values()):
+            kept = "loaded" if loaded.kept else "loaded by run"
+            size, batch = len(loaded.image.data), loaded.image.max_batch
+            rows.append((f"network, {kept}", f"{loaded.model!r}: {size:,} bytes, {batch} items a job"))
+        return rows
+
+    def _figures(self) -> list[Part]:
+        return [Profile(self.control.counters()).table("counted since it was configured")]
 
 
 def _fill(buffer: Buffer, data: bytes) -> None:
