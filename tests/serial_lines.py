@@ -1,4 +1,4 @@
-"""Serial lines for tests: to a bridge in Python, to the compiled board, with faults, as a pseudo-terminal."""
+"""Serial lines for tests: to a bridge in Python, with faults, as a pseudo-terminal."""
 
 import os
 import random
@@ -8,12 +8,9 @@ import tty
 
 from weightstream.spec import serial
 from weightstream.spec.serial import Command, Frames, Status, encode
-from weightstream_hw.sim.serial_board import SerialModel
 
 #: Bytes of memory of the boards here.
 MEMORY_BYTES = 64 << 10
-#: Cycles that are simulated at once, and cycles without a byte after which a read ends.
-STEP, PATIENCE = 500, 20_000
 
 
 class FakeBridge:
@@ -83,33 +80,6 @@ class FakeBridge:
             assert 0 <= at <= MEMORY_BYTES - length
             return bytes(self.memory[at : at + length])
         return b""
-
-
-class SimulatedLine:
-    """A line to the compiled board, on which time passes while something is awaited."""
-
-    def __init__(self, library):
-        self.model = SerialModel(library)
-        self._came = b""
-
-    @property
-    def in_waiting(self):
-        return len(self._came)
-
-    def write(self, data):
-        self.model.send(data)
-        return len(data)
-
-    def read(self, size=1):
-        left = PATIENCE
-        while not self._came and left > 0:
-            left = left - STEP if not self.model.waiting else PATIENCE
-            self._came += self.model.run(STEP)
-        taken, self._came = self._came[:size], self._came[size:]
-        return taken
-
-    def close(self):
-        self.model.close()
 
 
 class BadLine:

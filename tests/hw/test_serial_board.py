@@ -1,11 +1,13 @@
 """The driver on the RTL of a board behind a serial line, its UART included."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import machine_networks
 import weightstream as ws
-from serial_lines import MEMORY_BYTES, BadLine, PseudoTerminal, SimulatedLine
+from serial_lines import MEMORY_BYTES, BadLine, PseudoTerminal
 from weightstream.errors import DeviceError, TargetError
 from weightstream.golden import network as golden
 from weightstream.model import Model
@@ -17,10 +19,12 @@ from weightstream.runtime.serial_port import SerialPort
 from weightstream.spec.machine import PRESETS
 from weightstream.spec.registers import ErrorCode
 from weightstream.spec.serial import MEMORY_BASE, Command
+from weightstream_hw.boards import ulx3s
 from weightstream_hw.sim.serial_board import CLOCK_HZ, SerialModel, compile_bridged
 
 pytestmark = pytest.mark.slow
 
+MNIST = Path(__file__).resolve().parents[2] / "examples" / "mnist"
 TINY = PRESETS["tiny"]
 #: Seconds without a byte for a line whose board is simulated by a busy machine.
 PATIENCE = 20.0
@@ -48,6 +52,36 @@ def board(library):
     with open_board(SimulatedLine(library)) as device:
         yield device
     assert device.port.buffers == 0 and device.port.retries == 0
+
+
+class SimulatedLine:
+    """A line to the compiled board, on which time passes while something is awaited."""
+
+    #: Cycles that are simulated at once, and cycles without a byte after which a read ends.
+    STEP, PATIENCE = 500, 20_000
+
+    def __init__(self, library):
+        self.model = SerialModel(library)
+        self._came = b""
+
+    @property
+    def in_waiting(self):
+        return len(self._came)
+
+    def write(self, data):
+        self.model.send(data)
+        return len(data)
+
+    def read(self, size=1):
+        left = self.PATIENCE
+        while not self._came and left > 0:
+            left = left - self.STEP if not self.model.waiting else self.PATIENCE
+            self._came += self.model.run(self.STEP)
+        taken, self._came = self._came[:size], self._came[size:]
+        return taken
+
+    def close(self):
+        self.model.close()
 
 
 class Board:
@@ -164,6 +198,24 @@ def test_another_register_map_is_refused(library, monkeypatch):
         TargetError, match=r"^the register map of what answers is 0x\w{8}, this driver knows 0x1234"
     ):
         open_board(line)
+
+
+@pytest.mark.long
+def test_lenet_at_4_bits_runs_on_the_board_with_60_images(monkeypatch):
+    monkeypatch.syspath_prepend(MNIST)
+    from data import load_calibration, load_excerpt, to_input
+
+    calibration = to_input(load_calibration())
+    model = ws.compress(MNIST / "lenet-300-100.onnx", bits=4, calibration=calibration)
+    x = to_input(load_excerpt()[0][:60])
+    with ws.open("numpy") as software:
+        expected = software.run(model, x, raw=True)
+    line = SimulatedLine(compile_bridged(PRESETS[ulx3s.PRESET], ulx3s.MEMORY_BYTES))
+    with open_board(line) as device:
+        parts = []
+        assert np.array_equal(device.run(model, x, raw=True, progress=parts.append), expected)
+        assert parts == [60]
+        print(device.profile(ulx3s.CLOCK_HZ))
 
 
 @pytest.mark.long

@@ -41,7 +41,7 @@ class Ulx3s(Elaboratable):
         uart = platform.request("uart", 0, dir={pin: "-" for pin in ("rx", "tx", "rts", "dtr")})
         m.submodules.receive = receive = io.Buffer("i", uart.rx)
         m.submodules.transmit = transmit = io.Buffer("o", uart.tx)
-        # The radio's processor restarts the board while this pin is low.
+        # High, as in other designs for this board: its radio then leaves it alone.
         pins = ("en", "tx", "rx", "gpio0", "gpio5", "gpio16", "gpio17")
         radio = platform.request("esp32", 0, dir=dict.fromkeys(pins, "-"))
         m.submodules.radio = held = io.Buffer("o", radio.gpio0)
