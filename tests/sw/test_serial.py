@@ -174,9 +174,18 @@ def test_refusals_say_why(bridge):
     bridge.before_answer = lambda number, answer: encode(
         serial.REPLY.pack(serial.ANSWERED | Command.READ_MEMORY, 2, Status.ADDRESS, 0)
     )
-    text = r"^line refuses READ_MEMORY of 0x10000000, 16 bytes, with status 3 and 0 bytes: There is no such "
+    text = r"^line refuses READ_MEMORY of 0x10000000, 16 bytes, with status 3: There is no such register"
     with pytest.raises(DeviceError, match=text):
         port.read(MEMORY_BASE, 16)
+
+
+def test_answers_of_another_length_are_no_answers(bridge):
+    port = port_to(bridge)
+    bridge.before_answer = lambda number, answer: encode(
+        serial.REPLY.pack(serial.ANSWERED | Command.READ_REGISTER, 2, Status.OK, 0) + b"123"
+    )
+    with pytest.raises(DeviceError, match="^line answers to READ_REGISTER of 0x80, 4 bytes, with 3 bytes$"):
+        port.read32(0x80)
 
 
 def test_the_interrupt_line_is_looked_at_until_it_is_up(bridge):

@@ -158,11 +158,16 @@ class SerialLink:
                 f"it was asked {ATTEMPTS} times, {heard} after the last one"
             )
         status, flags, payload = answer
-        if status != Status.OK or len(payload) != (0 if data else length):
-            sentence = Status(status).sentence if status in list(Status) else "An unknown status."
+        if status != Status.OK:
+            sentence = Status(status).sentence if status in list(Status) else "This driver does not know it."
             raise DeviceError(
-                f"{self.name} refuses {command.name} of 0x{address:x}, {length} bytes, with status {status} "
-                f"and {len(payload)} bytes: {sentence}"
+                f"{self.name} refuses {command.name} of 0x{address:x}, {length} bytes, with status {status}: "
+                f"{sentence}"
+            )
+        if len(payload) != (0 if data else length):
+            raise DeviceError(
+                f"{self.name} answers to {command.name} of 0x{address:x}, {length} bytes, "
+                f"with {len(payload)} bytes"
             )
         return payload, flags
 

@@ -96,7 +96,7 @@ class Frames:
         Frames that were dropped: too long, cut off within an escape, or with a wrong CRC.
     """
 
-    longest: int = 2 * (REPLY.size + BLOCK_BYTES + CRC.size)
+    longest: int = 2 * (REQUEST.size + BLOCK_BYTES + CRC.size)
     broken: int = 0
     _kept: bytes = b""
 
