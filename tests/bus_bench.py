@@ -68,3 +68,14 @@ async def clocks_until(ctx, signal):
         await ctx.tick()
         clocks += 1
     return clocks
+
+
+async def offer_bytes(ctx, dut, text, pauses, valid="valid"):
+    """Give a block bytes that it cannot stall."""
+    for byte in text:
+        while pauses.random() < 0.3:
+            await ctx.tick()
+        ctx.set(dut.byte, byte)
+        ctx.set(getattr(dut, valid), 1)
+        await ctx.tick()
+        ctx.set(getattr(dut, valid), 0)

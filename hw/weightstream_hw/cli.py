@@ -96,15 +96,24 @@ def verilog(
 def build(
     board: Annotated[
         str,
-        typer.Option("--board", metavar="B", help="pynq_z2, pynq_z1, kv260 or zcu104.", show_default=False),
+        typer.Option(
+            "--board", metavar="B", help="pynq_z2, pynq_z1, kv260, zcu104 or ulx3s.", show_default=False
+        ),
     ],
-    out: Annotated[Path, output("DIR", "Directory to write.")],
+    out: Annotated[Path | None, output("DIR", "Directory to write; default: bitstreams/BOARD.")] = None,
     preset: Annotated[
         str, typer.Option("--preset", metavar="P", help="Another machine than the board's own.")
     ] = "",
     files_only: Annotated[bool, typer.Option("--files-only", help="Do not run Vivado.")] = False,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=1, help="Of place and route, for ulx3s.")
+    ] = 1,
 ) -> None:
-    """Write an overlay's Verilog and scripts for Vivado, and run Vivado if it is there."""
+    """Build a board: for ulx3s a bitstream; for the others an overlay, with Vivado if it is there."""
+    out = Path("bitstreams", board) if out is None else out
+    if board == "ulx3s":
+        _build_ulx3s(out, preset, files_only, seed)
+        return
     from .boards.vivado import run_vivado, write_overlay
 
     with progress("elaborating"):
@@ -116,6 +125,17 @@ def build(
     with progress("running Vivado"):
         products = run_vivado(board, out)
     for path in products:
+        typer.echo(path)
+
+
+def _build_ulx3s(out: Path, preset: str, files_only: bool, seed: int) -> None:
+    if preset or files_only:
+        raise typer.BadParameter("ulx3s takes neither --preset nor --files-only")
+    from .boards.trellis import build_bitstream
+
+    with progress("synthesising, placing and routing (some minutes)"):
+        paths = build_bitstream(out, seed=seed)
+    for path in paths:
         typer.echo(path)
 
 

@@ -121,7 +121,9 @@ def test_every_block_elaborates_between_registers(name):
 
 
 def test_unknown_names_say_what_there_is():
-    with pytest.raises(TargetError, match=r"^there is no preset 'pynq'; try tiny, ecp5_85f, pynq_z2, kv260$"):
+    with pytest.raises(
+        TargetError, match=r"^there is no preset 'pynq'; try tiny, ecp5_85f, ulx3s, pynq_z2, kv260$"
+    ):
         cost_report("pynq", "xc7")
     with pytest.raises(TargetError, match=r"^there is no target 'xc8'; try xc7, ecp5$"):
         cost_report("tiny", "xc8")

@@ -243,15 +243,32 @@ class Accelerator(Device):
         self._ran.add((8 * len(loaded.image.data), weights))
         return result
 
+    @contextmanager
+    def _job_buffers(self, image: Image, most: int) -> Iterator[tuple[int, Buffer, Buffer]]:
+        """Allocate inputs and outputs of at most so many items; of fewer, if there is no memory for them."""
+        with ExitStack() as stack:
+            while True:
+                with ExitStack() as attempt:
+                    try:
+                        source = attempt.enter_context(self.buffer(most * image.input_pitch))
+                        target = attempt.enter_context(self.buffer(most * image.output_pitch))
+                    except DeviceError:
+                        if most == 1:
+                            raise
+                        most //= 2
+                        continue
+                    stack.push(attempt.pop_all())
+                    break
+            yield most, source, target
+
     def _run_parts(self, loaded: _Loaded, inputs: np.ndarray, progress: Progress) -> np.ndarray:
         """Run a batch in jobs of what the machine takes at once."""
         image = loaded.image
         result = np.empty((len(inputs), *image.target.shape), image.target.dtype)
         if not len(inputs):
             return result
-        most = min(image.max_batch, len(inputs))
-        source_bytes, target_bytes = most * image.input_pitch, most * image.output_pitch
-        with self.buffer(source_bytes) as source, self.buffer(target_bytes) as target:
+        with self._job_buffers(image, min(image.max_batch, len(inputs))) as (most, source, target):
+            source_bytes, target_bytes = most * image.input_pitch, most * image.output_pitch
             # No line of a cache may be written back over what the accelerator writes.
             target.data[:target_bytes] = 0
             target.flush()

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import DeviceError, TargetError
 from ..spec.machine import PRESETS, Machine
+from .ranges import first_free
 
 #: Where the simulated memory begins, as on a Zynq board, and how much of it there is.
 BASE = 0x1000_0000
@@ -97,12 +98,9 @@ class SimPort:
         DeviceError
             There is none.
         """
-        start = 0
-        for other in sorted(self._taken, key=lambda buffer: buffer.start):
-            if start + size <= other.start:
-                break
-            start = -(-(other.start + other.size) // _PAGE) * _PAGE
-        if start + size > MEMORY_BYTES:
+        taken = [range(other.start, other.start + other.size) for other in self._taken]
+        start = first_free(taken, size, MEMORY_BYTES, _PAGE)
+        if start is None:
             raise DeviceError(
                 f"the simulated memory has no {size} bytes left of {MEMORY_BYTES}: free other buffers"
             )

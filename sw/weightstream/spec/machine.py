@@ -152,6 +152,8 @@ assert MAX_PASSES == 4
 PRESETS = {
     "tiny": Machine(lanes=2, slots=8, columns=2, queue_words=256, pool_bytes=1 << 15, column_classes=1024),
     "ecp5_85f": Machine(lanes=8, slots=8, columns=2, pool_bytes=1 << 17),
+    # Half the pool of ecp5_85f: the block RAM is needed for networks.
+    "ulx3s": Machine(lanes=8, slots=8, columns=2, pool_bytes=1 << 16),
     "pynq_z2": Machine(lanes=24, slots=8, columns=2, bus_bits=128, pool_bytes=1 << 17),
     "kv260": Machine(lanes=64, slots=8, columns=8, bus_bits=128, address_bits=40, pool_bytes=1 << 20),
 }
