@@ -25,7 +25,7 @@ with warnings.catch_warnings():
     from pynq.remote import buffer_pb2, mmio_pb2, remote_device_pb2
 
 TINY = PRESETS["tiny"]
-CORE, IDENTITY = ZYNQ_MPSOC.core, ZYNQ_MPSOC.core + 0x80
+CORE = ZYNQ_MPSOC.core
 #: By its path: a method, and its requests.
 METHODS = {
     f"/{service.full_name}/{method.name}": (method, getattr(module, method.input_type.name))

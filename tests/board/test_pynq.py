@@ -19,6 +19,7 @@ from weightstream.board.names import INSTANCE, OVERLAY
 from weightstream.errors import DeviceError, TargetError
 from weightstream.golden import network as golden
 from weightstream.runtime.driver import Accelerator
+from weightstream.runtime.selftest import selftest
 from weightstream.spec.machine import PRESETS
 from weightstream.spec.registers import BY_NAME, ID_MAGIC
 from weightstream_hw.boards.description import BOARDS
@@ -119,6 +120,16 @@ def test_interrupt_that_never_comes_is_polled_with_a_warning(overlay, network, x
         assert np.array_equal(y, golden.run(network, x))
         assert np.array_equal(device.run(model, x, raw=True), y)
         assert device.port.polling == "its interrupt does not come"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the interrupt of accelerator_0 does not come:UserWarning")
+def test_selftest_fails_where_the_interrupt_does_not_come(overlay, board):
+    for ignored, text in ((False, "came for each job"), (True, "not used: its interrupt does not come")):
+        SimulatedUio.ignored = ignored
+        steps = {step.name: step for step in selftest(f"pynq:{overlay}")}
+        assert (steps["interrupt"].text, steps["interrupt"].passed) == (text, not ignored)
+        assert steps["result"].text == ("interrupt" if ignored else "PASS")
 
 
 def test_overlay_without_controller_is_polled(board, tmp_path, network, x):

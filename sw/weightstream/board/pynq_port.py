@@ -94,6 +94,8 @@ class PynqPort:
     ----------
     polling : str
         Why the accelerator is polled; empty if its interrupt is used.
+    interrupt_failed : bool
+        Whether that is because an interrupt that should have come did not.
 
     Raises
     ------
@@ -117,6 +119,7 @@ class PynqPort:
         except (OSError, RuntimeError) as error:
             raise _denied(error, f"cannot map the registers of {self.name}") from error
         self.polling = "not asked to use the interrupt"
+        self.interrupt_failed = False
         self._line: InterruptLine | None = None
         if interrupt:
             self._line = self._find_line(core)
@@ -199,6 +202,7 @@ class PynqPort:
             elif not self._line.wait(min(left, _CHECK)) and self._is_up() and not self._line.wait(_GRACE):
                 self._line = None
                 self.polling = "its interrupt does not come"
+                self.interrupt_failed = True
                 warnings.warn(
                     f"the interrupt of {self.name} does not come: it is polled from now on", stacklevel=2
                 )

@@ -130,9 +130,11 @@ def _machine_steps(device: Accelerator) -> Iterator[Step]:
 
 
 def _counter_steps(device: Accelerator) -> Iterator[Step]:
-    lost, reason = device.control.interrupts_lost, getattr(device.port, "polling", "")
+    lost, polling = device.control.interrupts_lost, getattr(device.port, "polling", "")
     text = f"{lost} jobs ended without it: is it connected?" if lost else "came for each job"
-    yield Step("interrupt", f"not used: {reason}" if reason else text, not lost)
+    if polling:
+        text = f"not used: {polling}"
+    yield Step("interrupt", text, not lost and not getattr(device.port, "interrupt_failed", False))
     try:
         profile = device.profile()
     except Exception as error:
