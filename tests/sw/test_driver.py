@@ -16,7 +16,7 @@ from weightstream.model import Model
 from weightstream.runtime import control, selftest
 from weightstream.runtime.driver import Accelerator
 from weightstream.runtime.image import build_image
-from weightstream.spec.image import DESCRIPTOR_BYTES, HEADER, unpack_descriptor
+from weightstream.spec.image import HEADER
 from weightstream.spec.machine import PRESETS
 from weightstream.spec.registers import BY_NAME, ErrorCode, constants
 
@@ -128,9 +128,10 @@ class FakePort:
         """Run the job to its end."""
         image = self.at("image").memory.tobytes()
         assert HEADER.unpack_from(image)[2] == self.machine.digest
-        load = unpack_descriptor(image[HEADER.unpack_from(image)[4] :][:DESCRIPTOR_BYTES])
-        inputs = self.at("input").memory[: 8 * load["item_words"] * self.peek("batch")]
-        outputs = run_image(image, self.machine, inputs.tobytes(), self.peek("batch"))
+        inputs = self.at("input").memory[: self.peek("input_size")]
+        size = self.peek("output_size")
+        outputs = run_image(image, self.machine, inputs.tobytes(), self.peek("batch"), size)
+        assert len(outputs) == size
         self.at("output").memory[: len(outputs)] = np.frombuffer(outputs, np.uint8)
         if self.at("output").dirty:  # the cache writes it back now
             self.at("output").flush()
@@ -243,6 +244,28 @@ def test_large_batches_are_split_and_progress_is_told(device, port):
 def test_an_empty_batch_needs_no_job(device, port, model, x):
     assert device.run(model, x[:0]).shape == (0, 20)
     assert port.peek("jobs") == 0
+
+
+@pytest.mark.parametrize("items", [-1, 0, 65_536])
+def test_a_job_has_as_many_items_as_its_register_can_say(device, port, items):
+    with pytest.raises(InputError, match=rf"^the items of a job must be in \[1, 65535\], not {items}$"):
+        device.control.start(BASE, range(BASE, BASE + 8), range(BASE, BASE + 8), items)
+    assert "ctrl" not in port.written and "batch" not in port.written
+
+
+def test_the_accelerator_is_told_what_a_job_may_touch(device, port):
+    """The last part of a batch is smaller than the buffers."""
+    net = network(seed=3, sizes=(600, 9))
+    most = device.load(Model(net, b"")).max_batch
+    sizes = []
+
+    def job(port):
+        sizes.append((port.peek("input_size"), port.peek("output_size")))
+        FakePort.finish(port)
+
+    port.job = job
+    device.run(Model(net, b""), machine_networks.random_inputs(np.random.default_rng(1), net, most + 3))
+    assert sizes == [(600 * most, 16 * most), (600 * 3, 16 * 3)]
 
 
 def test_wrong_inputs_take_no_memory(device, port, model, x):
