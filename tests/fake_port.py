@@ -5,7 +5,7 @@ import numpy as np
 import machine_networks
 from weightstream.golden.machine import run_image
 from weightstream.runtime import selftest
-from weightstream.spec.image import DESCRIPTOR_BYTES, HEADER, unpack_descriptor
+from weightstream.spec.image import HEADER
 from weightstream.spec.machine import PRESETS
 from weightstream.spec.registers import BY_NAME, constants
 
@@ -117,9 +117,10 @@ class FakePort:
         """Run the job to its end."""
         image = self.at("image").memory.tobytes()
         assert HEADER.unpack_from(image)[2] == self.machine.digest
-        load = unpack_descriptor(image[HEADER.unpack_from(image)[4] :][:DESCRIPTOR_BYTES])
-        inputs = self.at("input").memory[: 8 * load["item_words"] * self.peek("batch")]
-        outputs = run_image(image, self.machine, inputs.tobytes(), self.peek("batch"))
+        inputs = self.at("input").memory[: self.peek("input_size")]
+        size = self.peek("output_size")
+        outputs = run_image(image, self.machine, inputs.tobytes(), self.peek("batch"), size)
+        assert len(outputs) == size
         self.at("output").memory[: len(outputs)] = np.frombuffer(outputs, np.uint8)
         if self.at("output").dirty:  # the cache writes it back now
             self.at("output").flush()

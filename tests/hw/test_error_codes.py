@@ -17,11 +17,11 @@ from weightstream.spec.image import (
     CONFIG_KEY_CLASS,
     CONFIG_KIND_LSB,
     DESCRIPTOR_BYTES,
-    HEADER,
     KEY_CLASS_FIELDS,
     LANE,
     OP_MATRIX,
-    unpack_descriptor,
+    OP_STORE,
+    pack_descriptor,
 )
 from weightstream.spec.machine import PRESETS
 from weightstream.spec.registers import BY_NAME, ErrorCode
@@ -57,11 +57,15 @@ def case(device):
 
 def places(image):
     """Return the first layer's descriptor, and where descriptor, lane table and configuration begin."""
-    at = HEADER.unpack_from(image)[4]
-    while (d := unpack_descriptor(bytes(image[at : at + DESCRIPTOR_BYTES])))["op"] != OP_MATRIX:
-        at += DESCRIPTOR_BYTES
+    at, d = next((at, d) for at, d, _ in machine_networks.program(image.tobytes()) if d["op"] == OP_MATRIX)
     lanes = at + DESCRIPTOR_BYTES
     return d, at, lanes, lanes + LANE.size * d["stored_lanes"]
+
+
+def store_behind_the_buffer(image):
+    at, d = next((at, d) for at, d, _ in machine_networks.program(image.tobytes()) if d["op"] == OP_STORE)
+    d["item_words"] += 1
+    image[at : at + DESCRIPTOR_BYTES] = np.frombuffer(pack_descriptor(**d), np.uint8)
 
 
 def other_version(image):
@@ -117,6 +121,7 @@ CORRUPTIONS = {
     ErrorCode.STREAM_LENGTH: words_left,
     ErrorCode.STREAM_CORRUPT: no_row_end,
     ErrorCode.KEYS: keys_of_one_bit,
+    ErrorCode.BUFFER: store_behind_the_buffer,
 }
 
 
@@ -150,7 +155,7 @@ def check_next_job(case):
 
 
 def test_every_code_has_a_test():
-    assert CORRUPTIONS.keys() | FAULTS.keys() | {ErrorCode.NONE} == set(ErrorCode)
+    assert CORRUPTIONS.keys() | FAULTS.keys() | {ErrorCode.NONE, ErrorCode.BATCH} == set(ErrorCode)
 
 
 @pytest.mark.parametrize("code", CORRUPTIONS, ids=lambda code: code.name)
@@ -166,8 +171,21 @@ def test_a_corrupt_image_is_told_by_its_code(case, code):
     raw = np.zeros((len(case.x), -(-case.x.shape[1] // 8) * 8), np.uint8)
     raw[:, : case.x.shape[1]] = case.x.view(np.uint8)
     with pytest.raises(ImageError) as caught:
-        run_image(image, TINY, raw.tobytes(), len(case.x))
+        run_image(image, TINY, raw.tobytes(), len(case.x), len(case.x) * 40)
     assert caught.value.code == code
+
+
+def test_a_job_without_items_is_told_by_its_code(case):
+    """The driver starts none: this is what the gateware says to another one."""
+    check_next_job(case)
+    read = case.device.counters()["beats_read"]
+    for name, value in (("batch", 0), ("ctrl", 1)):
+        case.device.control.write(name, value)
+    with pytest.raises(DeviceError, match=rf"BATCH \(13\) at 0x{case.buffer.address:x}: ") as caught:
+        case.device.control.wait(1)
+    assert caught.value.code == ErrorCode.BATCH
+    assert case.device.counters()["beats_read"] == read
+    check_next_job(case)
 
 
 @pytest.mark.parametrize(

@@ -236,8 +236,3 @@ def test_limits_are_those_of_the_network():
     assert gateware.MAX_SHIFT == network.MAX_SHIFT
     assert gateware.MULTIPLIER_BITS == network.MAX_MULTIPLIER_BITS
     assert gateware.SUM_BITS == mac.SUM_BITS
-
-
-def test_unknown_dsp_is_refused():
-    with pytest.raises(ValueError, match=r"^dsp must be 'generic' or 'xc7', not 'ecp5'$"):
-        Requantiser(Machine(), dsp="ecp5")

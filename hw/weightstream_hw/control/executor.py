@@ -19,7 +19,8 @@ class Executor(wiring.Component):
     ------
     Latency: the first pass of a matrix starts when its configuration is in the lanes and the outputs of the
     operation before are in the activation memory.
-    Throughput: between two passes ``flush`` clocks, in which the last symbols leave the lanes.
+    Throughput: from `pass_done` to the next pass ``flush + 2`` clocks, in which the last symbols leave the
+    lanes.
     Stall: waits for what it starts.
 
     Parameters

@@ -35,6 +35,9 @@ class RoundSequencer(wiring.Component):
 
         2 x CLEAR, 2 x FILL; for each tile: START, part_symbols x SYMBOL; a CLEAR that captures the last sums
 
+    Both CLEAR reset the streams. With the first one the sums that an abandoned job may have left are dropped;
+    with the second one the queues go on to the first words of the pass.
+
     A round waits, as IDLE, for what it needs: the pass's words in all queues (the last CLEAR before the first
     tile), words in all queues (FILL, START, SYMBOL), keys of the tile (START), columns (SYMBOL), the shadow
     sums of the tile before (START, the last CLEAR of all).

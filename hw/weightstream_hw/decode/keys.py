@@ -13,6 +13,7 @@ from weightstream.spec.coder import MAX_KEY_BITS
 from weightstream.spec.image import KEY_CLASS_FIELDS, KEYS_CLASSES, KEYS_NONE, KEYS_RICE
 from weightstream.spec.machine import Machine
 
+from ..control.banks import TileBanks, tile_banks
 from ..control.config_write import CONFIG_WRITE
 from ..control.round import symbol_latency
 from ..control.rows import RowWalk
@@ -170,7 +171,7 @@ class RiceKeyDecoder(wiring.Component):
         behind = Signal(range(VIEW_BITS + 1))
         emit = Signal()
         complete = Signal()
-        free = self._banks(m, complete)
+        banks = self._banks(m, complete)
         view_all_ones, view_ones = leading_ones(window.view)
         m.d.comb += [
             walk.step.eq(emit),
@@ -212,7 +213,7 @@ class RiceKeyDecoder(wiring.Component):
                     m.next = "look up"
             with m.State("no key"):
                 m.d.comb += [
-                    emit.eq(free & (window.nibble_ready | ~named)),
+                    emit.eq(banks.free & (window.nibble_ready | ~named)),
                     window.take.eq(named & emit),
                 ]
                 with m.If(emit):
@@ -224,7 +225,7 @@ class RiceKeyDecoder(wiring.Component):
                     counted.eq(0),
                     whole.eq((~window.view >> row_class.rice).any()),
                 ]
-                with m.If(free & window.valid):
+                with m.If(banks.free & window.valid):
                     m.next = "bits"
             # The whole code, if the view shows it; else what was counted, then the bits behind it.
             with m.State("bits"):
@@ -260,7 +261,7 @@ class RiceKeyDecoder(wiring.Component):
             found_run.eq(total),
             found_tail.eq((Mux(counted, window.view, window.view << 1) << ones)[:VIEW_BITS]),
             found_first.eq(fresh),
-            place[0].bank.eq(self._filling),
+            place[0].bank.eq(banks.filling),
             place[0].row_group.eq(walk.row_group),
             place[0].lane.eq(walk.lane),
             place[0].slot.eq(walk.slot_group),
@@ -318,24 +319,21 @@ class RiceKeyDecoder(wiring.Component):
             m.d.sync += key.eq(Mux(changes_first, 0, key) + change)
         return m
 
-    def _banks(self, m: Module, complete: Signal) -> Value:
-        """Keep account of the two banks; return whether one is free to be filled."""
-        #: Banks with keys that are waited for or in use; with keys that are waited for and in memory.
-        held, stored = Signal(range(3)), Signal(range(3))
+    def _banks(self, m: Module, complete: Signal) -> TileBanks:
+        """Keep account of the two banks of keys.
+
+        A tile is in memory some clocks behind its last row; its bank is free when the next tile has run for
+        as long as its own last symbols take to leave the lanes.
+        """
         # The first tile that begins has none before it.
         running = Signal()
         leaving = Signal(self.settle)
         written = Signal(5)
-        self._filling = Signal()
-        freed = leaving[-1]
         m.d.sync += [
             written.eq(Cat(complete, written)),
             leaving.eq(Cat(self.tile_take & running, leaving)),
             running.eq(running | self.tile_take),
-            held.eq(held + complete - freed),
-            stored.eq(stored + written[-1] - self.tile_take),
-            self._filling.eq(self._filling ^ complete),
-            self.bank.eq(self.bank ^ self.tile_take),
         ]
-        m.d.comb += self.tile_ready.eq(stored != 0)
-        return ~held[1]
+        banks = tile_banks(m, complete=complete, written=written[-1], taken=self.tile_take, freed=leaving[-1])
+        m.d.comb += [self.tile_ready.eq(banks.ready), self.bank.eq(banks.bank)]
+        return banks

@@ -70,8 +70,8 @@ class Lane(wiring.Component):
     ----------
     machine : Machine
         What is built.
-    dsp : {"generic", "xc7"}
-        How the search multiplies, see `SearchStep`.
+    dsp : str
+        One of `weightstream_hw.multipliers.MULTIPLIERS`.
 
     Attributes
     ----------

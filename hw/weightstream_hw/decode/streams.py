@@ -27,9 +27,10 @@ class StreamFetch(wiring.Component):
 
     Word buses have their turns, and on each bus its lanes. One that is behind in this pass gets its next
     burst, if the queues of all lanes that listen (the lane and its clones, ``lane + i * stored_lanes``) have
-    room for the words, and its word bus for the burst. Bursts are shorter at the start and the end of a lane,
-    and in front of a page of memory. Behind its last word a lane gets a marker; a lane without words gets it
-    behind the first beat of the image, of which no word is wanted.
+    room for the words, and its word bus for the burst. The first burst of a lane in a pass has at most
+    ``8 * slots`` words and a beat, what its queue needs to be `ready`: so the others have theirs sooner.
+    Bursts end with the lane, and in front of a page of memory. Behind its last word a lane gets a marker; a
+    lane without words gets it behind the first beat of the image, of which no word is wanted.
 
     A queue is known by the words it was sent and those that it handed out, both modulo its size; room for one
     word is never used.

@@ -273,7 +273,7 @@ class Accelerator(Device):
             target.data[:target_bytes] = 0
             target.flush()
             self.control.ranges = {
-                name: range(buffer.address, buffer.address + size)
+                name: _range(buffer, size)
                 for name, buffer, size in (
                     ("image", loaded.buffer, len(image.data)),
                     ("input", source, source_bytes),
@@ -284,9 +284,11 @@ class Accelerator(Device):
                 for at in range(0, len(inputs), most):
                     part = inputs[at : at + most]
                     _fill(source, image.pack_inputs(part))
-                    self._job(loaded.buffer.address, source.address, target.address, len(part))
+                    inputs_at = _range(source, len(part) * image.input_pitch)
+                    outputs_at = _range(target, len(part) * image.output_pitch)
+                    self._job(loaded.buffer.address, inputs_at, outputs_at, len(part))
                     target.invalidate()
-                    outputs = target.data[: len(part) * image.output_pitch].tobytes()
+                    outputs = target.data[: len(outputs_at)].tobytes()
                     result[at : at + most] = image.unpack_outputs(outputs)
                     self._items += len(part)
                     progress(len(part))
@@ -294,7 +296,7 @@ class Accelerator(Device):
                 self.control.ranges = {}
         return result
 
-    def _job(self, image: int, source: int, target: int, batch: int) -> None:
+    def _job(self, image: int, source: range, target: range, batch: int) -> None:
         """Run one job; whatever ends it, the accelerator then touches no memory any more."""
         try:
             self.control.start(image, source, target, batch)
@@ -383,6 +385,11 @@ class Accelerator(Device):
 
     def _figures(self) -> list[Part]:
         return [Profile(self.control.counters()).table("counted since it was configured")]
+
+
+def _range(buffer: Buffer, size: int) -> range:
+    """Return the addresses of so many bytes from the start of a buffer on."""
+    return range(buffer.address, buffer.address + size)
 
 
 def _fill(buffer: Buffer, data: bytes) -> None:

@@ -28,9 +28,9 @@ from ..spec.image import (
     VERSION,
     pack_descriptor,
 )
-from ..spec.machine import Machine
+from ..spec.machine import POOL_WORD, Machine
 from .configuration import configure, key_section
-from .fit import POOL_WORD, check_layer, dense_chain, largest_batch, pitch, uses_product_tables
+from .fit import check_layer, dense_chain, largest_batch, pitch, uses_product_tables
 
 _WORD = 8
 _MAX_IMAGE_BYTES = 1 << 32

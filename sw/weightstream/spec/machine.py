@@ -9,6 +9,8 @@ from .layout import Layout
 
 #: Lanes that share an activation feed, a drain and a word of outputs.
 LANE_GROUP = 8
+#: Bytes of a word of the activation memory: tensors begin with one, and so does each item of a batch.
+POOL_WORD = 8
 #: Stages of the decoder's loop: the fewest slots that keep a lane busy on every clock.
 RING_STAGES = 8
 

@@ -148,6 +148,10 @@ def _constants(name: str, address: int, *fields: tuple[str, int, str]) -> Regist
     return _register(name, address, *placed)
 
 
+def _size(name: str, address: int, doc: str) -> Register:
+    return _register(name, address, ("bytes", 0, 32, Access.WRITE, doc))
+
+
 def _counter(name: str, address: int, doc: str) -> Register:
     return _register(name, address, ("count", 0, 64, Access.COUNT, doc))
 
@@ -178,7 +182,7 @@ REGISTERS = (
     _address("image", 0x10, "Where the image begins, a multiple of 16."),
     _address("input", 0x1C, "Where the inputs begin, a multiple of 16."),
     _address("output", 0x28, "Where the outputs go, a multiple of 16."),
-    _register("batch", 0x34, ("items", 0, 16, Access.WRITE, "Items of the job.", 1)),
+    _register("batch", 0x34, ("items", 0, 16, Access.WRITE, "Items of the job, at least 1.", 1)),
     _register(
         "watchdog",
         0x3C,
@@ -187,8 +191,10 @@ REGISTERS = (
     _register(
         "reset",
         0x44,
-        ("soft", 0, 1, Access.PULSE, "Give up the job, forget its error; arguments and counters stay."),
+        ("soft", 0, 1, Access.PULSE, "Give up the job without `ap_done`, forget its error; arguments stay."),
     ),
+    _size("input_size", 0x4C, "Bytes of the inputs, a multiple of 8: no load reads behind them."),
+    _size("output_size", 0x54, "Bytes for the outputs, a multiple of 8: no store writes behind them."),
     _register("identity", 0x80, ("magic", 0, 32, Access.CONSTANT, 'ASCII "WSTR", the first letter lowest.')),
     _register("map", 0x84, ("digest", 0, 32, Access.CONSTANT, "Digest of this list of registers.")),
     _register(
@@ -220,7 +226,13 @@ REGISTERS = (
     _register(
         "error",
         0xA0,
-        ("code", 0, 8, Access.READ, "Why a job ended early, see below; 0 if none did since the last reset."),
+        (
+            "code",
+            0,
+            8,
+            Access.READ,
+            "Why a job ended early, see below; until a soft reset all end at once.",
+        ),
     ),
     _register(
         "error_at", 0xA4, ("address", 0, 64, Access.READ, "Address on the memory bus that belongs to it.")
@@ -230,7 +242,7 @@ REGISTERS = (
     _counter("idle_queue", 0xD0, "Rounds that waited for words of a stream."),
     _counter("idle_fetch", 0xD8, "Rounds that waited for activations."),
     _counter("idle_drain", 0xE0, "Rounds that waited for outputs to be drained."),
-    _counter("idle_other", 0xE8, "Rounds that waited for something else, or were not needed."),
+    _counter("idle_other", 0xE8, "Rounds that waited for keys of rows."),
     _counter("beats_read", 0xF0, "Beats that were read from memory."),
     _counter("beats_written", 0xF8, "Beats that were written to memory."),
     _counter("jobs", 0x100, "Jobs that ended."),
@@ -274,6 +286,8 @@ class ErrorCode(IntEnum):
     STREAM_CORRUPT = 9, "A row ended where no row can end: the image is corrupt."
     KEYS = 10, "A row's key is larger than keys of its class can be: the image is corrupt."
     WATCHDOG = 11, "Nothing moved for as many clocks as the watchdog allows."
+    BUFFER = 12, "A load or a store of the image moves more than the job's buffer holds."
+    BATCH = 13, "The job has no items."
 
 
 def constants(machine: Machine) -> dict[tuple[str, str], int]:

@@ -7,7 +7,7 @@ import pytest
 
 import machine_networks
 import weightstream as ws
-from fake_port import DONE, TINY, FakePort, file_model, network
+from fake_port import BASE, DONE, TINY, FakePort, file_model, network
 from weightstream.errors import DeviceError, InputError
 from weightstream.golden import network as golden
 from weightstream.model import Model
@@ -35,6 +35,28 @@ def test_large_batches_are_split_and_progress_is_told(device, port):
 def test_an_empty_batch_needs_no_job(device, port, model, x):
     assert device.run(model, x[:0]).shape == (0, 20)
     assert port.peek("jobs") == 0
+
+
+@pytest.mark.parametrize("items", [-1, 0, 65_536])
+def test_a_job_has_as_many_items_as_its_register_can_say(device, port, items):
+    with pytest.raises(InputError, match=rf"^the items of a job must be in \[1, 65535\], not {items}$"):
+        device.control.start(BASE, range(BASE, BASE + 8), range(BASE, BASE + 8), items)
+    assert "ctrl" not in port.written and "batch" not in port.written
+
+
+def test_the_accelerator_is_told_what_a_job_may_touch(device, port):
+    """The last part of a batch is smaller than the buffers."""
+    net = network(seed=3, sizes=(600, 9))
+    most = device.load(Model(net, b"")).max_batch
+    sizes = []
+
+    def job(port):
+        sizes.append((port.peek("input_size"), port.peek("output_size")))
+        FakePort.finish(port)
+
+    port.job = job
+    device.run(Model(net, b""), machine_networks.random_inputs(np.random.default_rng(1), net, most + 3))
+    assert sizes == [(600 * most, 16 * most), (600 * 3, 16 * 3)]
 
 
 def test_wrong_inputs_take_no_memory(device, port, model, x):
