@@ -242,6 +242,7 @@ class Core(wiring.Component):
                 groups[number].words[index].valid.eq(distributor.listens(lane)),
                 groups[number].words[index].data.eq(word.data),
                 groups[number].words[index].last.eq(word.last),
+                groups[number].words[index].final.eq(word.final),
             ]
 
     def _keys(self, m, reader, configuration, executor, sequencer, groups) -> RiceKeyDecoder:
