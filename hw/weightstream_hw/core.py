@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -15,6 +17,7 @@ from .activations.pool import Pool
 from .bus.axi import read_beat, read_request
 from .bus.bursts import memory_range
 from .bus.reader import LinearReader
+from .bus.stream_register import StreamRegister
 from .compute.drain import DRAIN_FIELDS
 from .compute.mac import Mac
 from .compute.output import OutputWriter
@@ -40,6 +43,13 @@ from .lanes import LaneGroup
 CLIENTS = ("program", "records", "keys", "inputs", "lanes")
 #: Beats that the readers keep.
 READER_DEPTH = {"program": 64, "records": 32, "keys": 32, "inputs": 64}
+
+
+class Reader(NamedTuple):
+    """The two ends of a reader: ranges, and their words, which come from a register."""
+
+    command: stream.Interface
+    words: stream.Interface
 
 
 class Core(wiring.Component):
@@ -174,14 +184,16 @@ class Core(wiring.Component):
             if hasattr(self._layer, name):
                 m.d.comb += getattr(block, name).eq(getattr(self._layer, name))
 
-    def _readers(self, m: Module) -> dict[str, LinearReader]:
+    def _readers(self, m: Module) -> dict[str, Reader]:
         readers = {}
         for name, depth in READER_DEPTH.items():
             client = CLIENTS.index(name)
             m.submodules[f"{name}_reader"] = reader = LinearReader(self.machine, depth)
             wiring.connect(m, reader.request, wiring.flipped(self.requests[client]))
             m.d.comb += [reader.beat.eq(self.beat), reader.beat_valid.eq(self.beat_valid[client])]
-            readers[name] = reader
+            m.submodules[f"{name}_words"] = register = StreamRegister(64)
+            wiring.connect(m, reader.words, register.i)
+            readers[name] = Reader(reader.command, register.o)
         return readers
 
     def _groups(self, m: Module, configuration, sequencer) -> list[LaneGroup]:

@@ -111,7 +111,8 @@ class WordQueue(wiring.Component):
 
         # Whether the latch holds a marker; one clock late behind `prime`. The latch is slow, there must not
         # be much behind it: whether a pop brings a marker, the word before has said.
-        at_marker, popped, advance = Signal(), Signal(), Signal()
+        at_marker = Signal()
+        popped, advance = Signal(), Signal()
         m.d.sync += at_marker.eq(Mux(popped, get.data.final, get.data.last))
         m.d.comb += [
             popped.eq(self.pop & ~at_marker),
