@@ -80,6 +80,9 @@ class Executor(wiring.Component):
         wait = Signal(range(self.flush + 1))
         # The loaders were started for the pass behind the one that runs; they answer a start 1 clock later.
         loaded, settled = Signal(), Signal()
+        # Whether there is a pass behind this one: some clocks late, which nobody looks at.
+        more = Signal()
+        m.d.sync += more.eq(self.item < self.batch)
         begin_pass = [
             self.pass_start.eq(1),
             self.pass_item.eq(self.item),
@@ -128,7 +131,7 @@ class Executor(wiring.Component):
             # Keys and records of the next pass are loaded while the last tiles of this one run.
             with m.State("pass"):
                 m.d.sync += [wait.eq(self.flush), settled.eq(1)]
-                with m.If(settled & self.loaders_ready & ~loaded & (self.item < self.batch)):
+                with m.If(settled & self.loaders_ready & ~loaded & more):
                     m.d.sync += [self.loaders_start.eq(1), loaded.eq(1)]
                 with m.If(self.pass_done):
                     m.next = "flush"
@@ -140,7 +143,7 @@ class Executor(wiring.Component):
                     m.d.sync += loaded.eq(0)
                     with m.If(~self.streams_end):
                         m.d.sync += [self.error.eq(1), self.error_code.eq(ErrorCode.STREAM_LENGTH)]
-                    with m.If(self.item >= self.batch):
+                    with m.If(~more):
                         m.next = "take"
                     with m.Else():
                         m.d.sync += [*begin_pass, self.loaders_start.eq(~loaded)]

@@ -82,10 +82,14 @@ class BitWindow(wiring.Component):
         word = self.words.payload
         chunks = [Cat(word[i + 8 : i + 16], word[i : i + 8]) for i in range(0, 64, VIEW_BITS)]
         step = Signal()
+        #: Whether `here` and `ahead` show a nibble more than the view.
+        nibble_shown, bits_taken = Signal(init=1), Signal.like(offset)
+        m.d.sync += nibble_shown.eq(bits_taken < VIEW_BITS - NIBBLE_BITS)
         m.d.comb += [
             fetching.eq(running & ~fetched),
             self.view.eq((Cat(ahead, here) << offset)[VIEW_BITS : 2 * VIEW_BITS]),
             self.past.eq(was_past | (here_past & (offset != 0))),
+            bits_taken.eq(Mux(self.take, beyond, offset)),
             beyond.eq(offset + self.amount),
         ]
         m.d.sync += was_past.eq(self.past)
@@ -116,6 +120,7 @@ class BitWindow(wiring.Component):
                     ended.eq(self.count == 0),
                     index.eq(0),
                     offset.eq(0),
+                    nibble_shown.eq(1),
                     fetched.eq(0),
                     here_past.eq(0),
                     ahead_past.eq(0),
@@ -136,11 +141,10 @@ class BitWindow(wiring.Component):
                     running.eq(1),
                     self.valid.eq(1),
                     self.ready.eq(fetched),
-                    self.nibble_ready.eq(fetched | (offset < VIEW_BITS - NIBBLE_BITS)),
+                    self.nibble_ready.eq(fetched | nibble_shown),
                     step.eq(self.take & (beyond >= VIEW_BITS)),
                 ]
-                with m.If(self.take):
-                    m.d.sync += offset.eq(beyond)
+                m.d.sync += offset.eq(bits_taken)
                 with m.If(self.finish):
                     m.next = "drop"
             with m.State("drop"):

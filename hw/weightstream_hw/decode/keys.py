@@ -108,7 +108,7 @@ class RiceKeyDecoder(wiring.Component):
     """
 
     #: Clocks from `start` to the first key.
-    latency = 11
+    latency = 12
 
     def __init__(self, machine: Machine):
         self.machine = machine
@@ -188,11 +188,12 @@ class RiceKeyDecoder(wiring.Component):
             with m.If(walk.last):
                 m.next = "finish"
 
-        with m.FSM() as states:
+        with m.FSM():
             with m.State("rest"):
                 m.d.sync += [number.eq(0), by_class.eq(self.key_mode == KEYS_RICE)]
                 m.d.comb += walk.start.eq(self.start)
                 with m.If(self.start):
+                    m.d.sync += self.busy.eq(1)
                     m.d.comb += window.start.eq(self.key_mode != KEYS_NONE)
                     m.next = "look up"
             with m.State("look up"):
@@ -239,8 +240,8 @@ class RiceKeyDecoder(wiring.Component):
             with m.State("finish"):
                 m.d.comb += window.finish.eq(1)
                 with m.If(~window.busy):
+                    m.d.sync += self.busy.eq(0)
                     m.next = "rest"
-        m.d.comb += self.busy.eq(~states.ongoing("rest"))
         with m.If(emit):
             m.d.sync += [
                 fresh.eq(0),
@@ -249,17 +250,26 @@ class RiceKeyDecoder(wiring.Component):
             ]
 
         # ---- what was found ---------------------------------------------------------------------
+        emitted = Signal(5)
+        place = [Signal(key_write(self.machine), reset_less=True, name=f"place{i}") for i in range(5)]
+        seen, seen_run = Signal(VIEW_BITS, reset_less=True), Signal(17, reset_less=True)
+        seen_ones, seen_counted = Signal(4, reset_less=True), Signal(reset_less=True)
+        seen_first = Signal(reset_less=True)
         found = Signal(KEY_CLASS, reset_less=True)
         found_run, found_tail = Signal(17, reset_less=True), Signal(VIEW_BITS, reset_less=True)
         found_first = Signal(reset_less=True)
-        emitted = Signal(4)
-        place = [Signal(key_write(self.machine), reset_less=True, name=f"place{i}") for i in range(4)]
         m.d.sync += [
             emitted.eq(Cat(emit, emitted)),
+            seen.eq(window.view),
+            seen_ones.eq(ones),
+            seen_counted.eq(counted),
+            seen_run.eq(total),
+            seen_first.eq(fresh),
+            # Its class is still the same.
             found.eq(row_class),
-            found_run.eq(total),
-            found_tail.eq((Mux(counted, window.view, window.view << 1) << ones)[:VIEW_BITS]),
-            found_first.eq(fresh),
+            found_run.eq(seen_run),
+            found_tail.eq((Mux(seen_counted, seen, seen << 1) << seen_ones)[:VIEW_BITS]),
+            found_first.eq(seen_first),
             place[0].bank.eq(self._filling),
             place[0].row_group.eq(walk.row_group),
             place[0].lane.eq(walk.lane),
@@ -281,8 +291,9 @@ class RiceKeyDecoder(wiring.Component):
             first.eq(found_first),
             lift.eq(found.lift),
             place[1].eq(place[0]),
-            place[1].bits.eq(found.key_bits),
-            place[1].field.eq(Mux(named, looked_up.data.field, found.field)),
+            place[2].eq(place[1]),
+            place[2].bits.eq(found.key_bits),
+            place[2].field.eq(Mux(named, looked_up.data.field, found.field)),
         ]
 
         # ---- its key ----------------------------------------------------------------------------
@@ -295,7 +306,7 @@ class RiceKeyDecoder(wiring.Component):
         write = Signal(key_write(self.machine), reset_less=True)
         enable, was_past = Signal(), Signal()
         m.d.comb += [
-            own_bits.eq((1 << place[3].bits) - 1),
+            own_bits.eq((1 << place[4].bits) - 1),
             possible.eq(~key_too_far & ((key.as_unsigned() & ~own_bits) == 0)),
             self.write.eq(write),
             self.write.enable.eq(enable),
@@ -305,16 +316,16 @@ class RiceKeyDecoder(wiring.Component):
             changes_much.eq(too_far),
             changes_first.eq(first),
             key_too_far.eq(changes_much),
-            place[2].eq(place[1]),
             place[3].eq(place[2]),
-            write.eq(place[3]),
+            place[4].eq(place[3]),
+            write.eq(place[4]),
             write.key.eq(key & own_bits),
             enable.eq(emitted[-1]),
             was_past.eq(window.past),
             self.error.eq((emitted[-1] & ~possible) | used_up | (window.past & ~was_past)),
         ]
         # key = key + gap - lift
-        with m.If(emitted[2]):
+        with m.If(emitted[3]):
             m.d.sync += key.eq(Mux(changes_first, 0, key) + change)
         return m
 
@@ -325,7 +336,7 @@ class RiceKeyDecoder(wiring.Component):
         # The first tile that begins has none before it.
         running = Signal()
         leaving = Signal(self.settle)
-        written = Signal(5)
+        written = Signal(6)
         self._filling = Signal()
         freed = leaving[-1]
         m.d.sync += [

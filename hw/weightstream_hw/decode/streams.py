@@ -273,6 +273,7 @@ class StreamFetch(wiring.Component):
             bursts = Signal(range(most + 1), name=f"bursts{number}")
             m.d.sync += bursts.eq(bursts + (self.tag_valid & (bus == number)) - self.released[number])
             m.d.comb += free[number].eq(bursts != most)
+        # Between two requests are more clocks than this one.
         chosen = Signal()
-        m.d.comb += chosen.eq(free.bit_select(bus, 1))
+        m.d.sync += chosen.eq(free.bit_select(bus, 1))
         return chosen
