@@ -200,7 +200,7 @@ class Fetch(Harness):
             implies(measured & (dut.tag.end != 0), dut.tag.skip < dut.tag.end, dut.tag.end <= words),
             implies(measured & (dut.tag.end != 0), dut.tag.end > words - count),
             implies(measured & (dut.tag.end == 0), request.p.beats == 0, dut.tag.marker),
-            implies(self.state("room"), ~self.inner("asked")),
+            implies(request.valid, self.state("ask")),
         )
         self.reach(m, request.valid & (request.p.beats == longest - 1) & (dut.tag.skip != 0))
         self.reach(m, request.valid & (request.p.beats == 1) & ~dut.tag.marker)

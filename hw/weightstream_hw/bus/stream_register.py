@@ -1,18 +1,18 @@
-"""A register in the way of a stream."""
+"""Registers in the way of a stream."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 
 class StreamRegister(wiring.Component):
-    """Pass a stream on through a register: what takes it does not wait for the memory that it comes from.
+    """Pass a stream on through registers: neither side waits for what the other one decides in this clock.
 
     Timing
     ------
     Latency: 1 clock.
     Throughput: 1 a clock.
-    Stall: `i` waits while the register is full and `o` is not taken.
+    Stall: two payloads are kept while `o` is not taken.
 
     Parameters
     ----------
@@ -37,7 +37,18 @@ class StreamRegister(wiring.Component):
         """Return the circuit."""
         m = Module()
         payload = Signal.like(self.i.payload, reset_less=True)
-        m.d.comb += [self.o.payload.eq(payload), self.i.ready.eq(~self.o.valid | self.o.ready)]
-        with m.If(self.i.ready):
-            m.d.sync += [self.o.valid.eq(self.i.valid), payload.eq(self.i.payload)]
+        # What came while the payload before was not taken.
+        spare = Signal.like(self.i.payload, reset_less=True)
+        kept = Signal()
+        m.d.comb += [self.o.payload.eq(payload), self.i.ready.eq(~kept)]
+        with m.If(~kept):
+            m.d.sync += spare.eq(self.i.payload)
+        with m.If(~self.o.valid | self.o.ready):
+            m.d.sync += [
+                self.o.valid.eq(self.i.valid | kept),
+                payload.eq(Mux(kept, spare, self.i.payload)),
+                kept.eq(0),
+            ]
+        with m.Else():
+            m.d.sync += kept.eq(self.i.valid | kept)
         return m

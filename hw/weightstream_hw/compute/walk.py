@@ -153,14 +153,15 @@ class DrainWalk(wiring.Component):
 
         # From sum to sum: what ends with this one.
         walking = Signal()
+        lane_end, items_end = Signal(reset_less=True), Signal(reset_less=True)
         step_end, word_end, group_end, last_group, column_end = (
             Signal(name=name) for name in ("step_end", "word_end", "group_end", "last_group", "column_end")
         )
         m.d.comb += [
             step_end.eq(step == last_step),
-            word_end.eq(walking & step_end & (self.lane == machine.group_lanes - 1)),
+            word_end.eq(walking & step_end & lane_end),
             column_end.eq(self.column == machine.columns - 1),
-            group_end.eq(word_end & (items_left == 0)),
+            group_end.eq(word_end & items_end),
             last_group.eq((groups_moved < 0) | slots_moved[-1]),
             addend.eq(self.row_lanes >> unit),
             passed.eq(self.row_lanes >> unit),
@@ -212,6 +213,8 @@ class DrainWalk(wiring.Component):
                     self.slot_group.eq(0),
                     self.column.eq(0),
                     self.lane.eq(0),
+                    lane_end.eq(machine.group_lanes == 1),
+                    items_end.eq(items == 0),
                 ]
                 with m.If((groups_left < 0) | (items_behind < 0)):
                     m.next = "rest"
@@ -226,12 +229,18 @@ class DrainWalk(wiring.Component):
         with m.If(walking):
             m.d.sync += step.eq(step + 1)
             with m.If(step_end):
-                m.d.sync += [step.eq(0), self.lane.eq(self.lane + 1)]
+                m.d.sync += [
+                    step.eq(0),
+                    self.lane.eq(self.lane + 1),
+                    lane_end.eq(self.lane == machine.group_lanes - 2),
+                ]
         with m.If(word_end):
             m.d.sync += [
                 self.lane.eq(0),
+                lane_end.eq(machine.group_lanes == 1),
                 self.address.eq(self.address + (self.output_pitch >> unit)),
                 items_left.eq(items_left - 1),
+                items_end.eq(items_left == 1),
                 self.column.eq(Mux(column_end, 0, self.column + 1)),
                 clone.eq(clone + column_end),
             ]
@@ -242,6 +251,7 @@ class DrainWalk(wiring.Component):
                 slot_base.eq(slots_moved),
                 self.address.eq(moved),
                 items_left.eq(items),
+                items_end.eq(items == 0),
                 self.slot_group.eq(self.slot_group + 1),
                 self.column.eq(0),
                 clone.eq(0),

@@ -90,6 +90,8 @@ class BitWindow(wiring.Component):
             self.view.eq((Cat(ahead, here) << offset)[VIEW_BITS : 2 * VIEW_BITS]),
             self.past.eq(was_past | (here_past & (offset != 0))),
             bits_taken.eq(Mux(self.take, beyond, offset)),
+            self.ready.eq(self.valid & fetched),
+            self.nibble_ready.eq(self.valid & (fetched | nibble_shown)),
             beyond.eq(offset + self.amount),
         ]
         m.d.sync += was_past.eq(self.past)
@@ -135,17 +137,16 @@ class BitWindow(wiring.Component):
             with m.State("second chunk"):
                 m.d.comb += [running.eq(1), step.eq(fetched)]
                 with m.If(fetched):
+                    m.d.sync += self.valid.eq(1)
                     m.next = "open"
             with m.State("open"):
                 m.d.comb += [
                     running.eq(1),
-                    self.valid.eq(1),
-                    self.ready.eq(fetched),
-                    self.nibble_ready.eq(fetched | nibble_shown),
                     step.eq(self.take & (beyond >= VIEW_BITS)),
                 ]
                 m.d.sync += offset.eq(bits_taken)
                 with m.If(self.finish):
+                    m.d.sync += self.valid.eq(0)
                     m.next = "drop"
             with m.State("drop"):
                 m.d.comb += self.words.ready.eq(~ended)
