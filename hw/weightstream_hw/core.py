@@ -238,7 +238,10 @@ class Core(wiring.Component):
         m.submodules.distributor = distributor = WordDistributor(machine)
         wiring.connect(m, program.lanes_command, streams.command)
         wiring.connect(m, program.lane_table, streams.table)
-        wiring.connect(m, streams.request, wiring.flipped(self.requests[client]))
+        # Whether it is granted depends on all other clients.
+        m.submodules.lanes_request = request = StreamRegister(read_request(machine))
+        wiring.connect(m, streams.request, request.i)
+        wiring.connect(m, request.o, wiring.flipped(self.requests[client]))
         m.d.comb += [
             streams.released.eq(distributor.released),
             distributor.tag.eq(streams.tag),

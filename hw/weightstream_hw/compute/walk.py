@@ -153,12 +153,13 @@ class DrainWalk(wiring.Component):
 
         # From sum to sum: what ends with this one.
         walking = Signal()
-        lane_end, items_end = Signal(reset_less=True), Signal(reset_less=True)
-        step_end, word_end, group_end, last_group, column_end = (
-            Signal(name=name) for name in ("step_end", "word_end", "group_end", "last_group", "column_end")
+        step_end, lane_end, items_end = (
+            Signal(name=name, reset_less=True) for name in ("step_end", "lane_end", "items_end")
+        )
+        word_end, group_end, last_group, column_end = (
+            Signal(name=name) for name in ("word_end", "group_end", "last_group", "column_end")
         )
         m.d.comb += [
-            step_end.eq(step == last_step),
             word_end.eq(walking & step_end & lane_end),
             column_end.eq(self.column == machine.columns - 1),
             group_end.eq(word_end & items_end),
@@ -213,6 +214,7 @@ class DrainWalk(wiring.Component):
                     self.slot_group.eq(0),
                     self.column.eq(0),
                     self.lane.eq(0),
+                    step_end.eq(last_step == 0),
                     lane_end.eq(machine.group_lanes == 1),
                     items_end.eq(items == 0),
                 ]
@@ -227,10 +229,11 @@ class DrainWalk(wiring.Component):
                     m.next = "rest"
 
         with m.If(walking):
-            m.d.sync += step.eq(step + 1)
+            m.d.sync += [step.eq(step + 1), step_end.eq(step + 1 == last_step)]
             with m.If(step_end):
                 m.d.sync += [
                     step.eq(0),
+                    step_end.eq(last_step == 0),
                     self.lane.eq(self.lane + 1),
                     lane_end.eq(self.lane == machine.group_lanes - 2),
                 ]

@@ -181,13 +181,26 @@ class RiceKeyDecoder(wiring.Component):
             total.eq(Mux(run[-1], run, run + ones + all_ones)),
         ]
 
-        def after_row(state: str):
-            m.next = state
-            with m.If(by_class & last_of_class):
-                m.next = "look up"
-            with m.If(walk.last):
-                m.next = "finish"
+        # Whether the state is the one in which a row may end, not decoded from its number: much hangs on it.
+        coded_row, uncoded_row = Signal(), Signal()
 
+        def go(state: str):
+            m.next = state
+            m.d.sync += [coded_row.eq(state == "bits"), uncoded_row.eq(state == "no key")]
+
+        def after_row(state: str):
+            go(state)
+            with m.If(by_class & last_of_class):
+                go("look up")
+            with m.If(walk.last):
+                go("finish")
+
+        uncoded = Signal()
+        m.d.comb += [
+            uncoded.eq(uncoded_row & free & (window.nibble_ready | ~named)),
+            emit.eq((coded_row & window.ready & whole) | uncoded),
+            window.take.eq((coded_row & window.ready) | (uncoded & named)),
+        ]
         with m.FSM():
             with m.State("rest"):
                 m.d.sync += [number.eq(0), by_class.eq(self.key_mode == KEYS_RICE)]
@@ -195,27 +208,23 @@ class RiceKeyDecoder(wiring.Component):
                 with m.If(self.start):
                     m.d.sync += self.busy.eq(1)
                     m.d.comb += window.start.eq(self.key_mode != KEYS_NONE)
-                    m.next = "look up"
+                    go("look up")
             with m.State("look up"):
                 m.d.sync += [row_class.eq(looked_up.data), number.eq(number + 1)]
-                m.next = "class"
+                go("class")
                 with m.If(by_class & number[-1]):
                     m.d.comb += used_up.eq(1)
                     m.d.sync += by_class.eq(0)
             with m.State("class"):
                 m.d.sync += [fresh.eq(1), last_of_class.eq(row_class.rows == 1), run.eq(0)]
                 m.d.sync += [ones.eq(0), counted.eq(1)]
-                m.next = "ones"
+                go("ones")
                 with m.If(~by_class | (row_class.key_bits == 0)):
                     m.d.sync += [row_class.key_bits.eq(0), row_class.lift.eq(0)]
-                    m.next = "no key"
+                    go("no key")
                 with m.If(by_class & (row_class.rows == 0)):
-                    m.next = "look up"
+                    go("look up")
             with m.State("no key"):
-                m.d.comb += [
-                    emit.eq(free & (window.nibble_ready | ~named)),
-                    window.take.eq(named & emit),
-                ]
                 with m.If(emit):
                     after_row("no key")
             with m.State("ones"):
@@ -226,22 +235,21 @@ class RiceKeyDecoder(wiring.Component):
                     whole.eq((~window.view >> row_class.rice).any()),
                 ]
                 with m.If(free & window.valid):
-                    m.next = "bits"
+                    go("bits")
             # The whole code, if the view shows it; else what was counted, then the bits behind it.
             with m.State("bits"):
-                m.d.comb += [emit.eq(window.ready & whole), window.take.eq(window.ready)]
                 with m.If(emit):
                     m.d.sync += run.eq(0)
                     after_row("ones")
                 with m.Elif(window.ready):
                     m.d.sync += [run.eq(total), ones.eq(0), counted.eq(1), whole.eq(1)]
                     with m.If(all_ones):
-                        m.next = "ones"
+                        go("ones")
             with m.State("finish"):
                 m.d.comb += window.finish.eq(1)
                 with m.If(~window.busy):
                     m.d.sync += self.busy.eq(0)
-                    m.next = "rest"
+                    go("rest")
         with m.If(emit):
             m.d.sync += [
                 fresh.eq(0),
