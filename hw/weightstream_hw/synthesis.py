@@ -32,8 +32,8 @@ DEVICE_NAME = "LFE5U-85F, CABGA381, speed 6"
 SEEDS = (1, 2, 3)
 
 #: Modules that register what is broadcast to all of their kind: flattened into one, their registers would be
-#: merged, and drive the whole device. So would a register that each multiplier has for itself.
-_KEPT = r"^(?=module \\\S*\b(lane|mac|contexts|copy)(_?\d+)+$)"
+#: merged, and drive the whole device.
+_KEPT = r"^(?=module \\\S*\b(lane|mac|contexts)(_?\d+)+$)"
 
 _YOSYS = """
 from pyosys import libyosys

@@ -27,7 +27,7 @@ from .neighbours import Neighbours
 from .normalise import Normaliser
 from .ring import LANE_CONTROL, SYMBOL_STAGE
 from .search import THRESHOLDS, SearchStep, choose
-from .slot_delay import delayed, longer_trip, lut_memory, slot_history
+from .slot_delay import delayed, longer_trip, lut_memory
 from .stream_bits import StreamBits
 from .word_queue import WORD_WRITE, WordQueue
 
@@ -163,6 +163,7 @@ class Lane(wiring.Component):
         thresholds_coarse, thresholds_fine = self._tables(m, config, coarse.quarter, slot)
         m.d.comb += [
             coarse.thresholds.eq(thresholds_coarse),
+            coarse.range.eq(r),
             coarse.window.eq(v),
             coarse.rest.eq(rest[0]),
         ]
@@ -174,7 +175,7 @@ class Lane(wiring.Component):
         quarter = delayed(m, coarse.quarter, 1)
         m.d.comb += [
             fine.thresholds.eq(thresholds_fine),
-            fine.range.eq(delayed(m, r[:-1], 2)),
+            fine.range.eq(Cat(delayed(m, r[:-1], 3), Const(1, 1))),
             fine.window.eq(delayed(m, v_1, 2)),
             fine.rest.eq(rest[3]),
         ]
@@ -211,15 +212,8 @@ class Lane(wiring.Component):
             normaliser.start.eq(middle_start),
             normaliser.key_bits.eq(middle_key_bits),
         ]
-        state, coming = Cat(normaliser.next_range, normaliser.next_window), normaliser.coming_range
-        if longer:
-            before = slot_history(m, "state", state, slot[4][:3], slot[3][:3])
-            state, coming = delayed(m, before, 1), before[: RANGE_BITS - 1]
-        m.d.comb += [
-            r.eq(Cat(state[: RANGE_BITS - 1], Const(1, 1))),
-            v.eq(state[RANGE_BITS - 1 :]),
-            coarse.range.eq(coming),
-        ]
+        state = longer_trip(m, "state", Cat(normaliser.next_range, normaliser.next_window), slot, longer)
+        m.d.comb += [r.eq(Cat(state[: RANGE_BITS - 1], Const(1, 1))), v.eq(state[RANGE_BITS - 1 :])]
 
         # Stages 8 and 9: the stream.
         m.d.comb += [

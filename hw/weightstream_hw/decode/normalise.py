@@ -41,8 +41,8 @@ class Normaliser(wiring.Component):
         Start a row.
     key_bits : In(4)
         k, with `start`.
-    coming_range, next_range : Out(15)
-        R without its top bit, which is set; the first one a clock earlier.
+    next_range : Out(15)
+        R without its top bit, which is set.
     next_window, next_ahead : Out(16), Out(15)
         V, and what is left behind it; zeros are shifted in.
     shift : Out(4)
@@ -57,7 +57,6 @@ class Normaliser(wiring.Component):
                 "ahead": In(AHEAD_BITS),
                 "start": In(1),
                 "key_bits": In(4),
-                "coming_range": Out(RANGE_BITS - 1),
                 "next_range": Out(RANGE_BITS - 1),
                 "next_window": Out(RANGE_BITS),
                 "next_ahead": Out(AHEAD_BITS),
@@ -100,12 +99,11 @@ class Normaliser(wiring.Component):
         next_stream = Signal(len(stream), reset_less=True)
         shift = Signal(4, reset_less=True)
         m.d.sync += [
-            next_range.eq(self.coming_range),
+            next_range.eq(Mux(middle_start, 0, choose(by_bits, _shifts(middle_range, 1)))),
             next_stream.eq(choose(by_bits, _shifts(middle_stream, 1))),
             shift.eq(Cat(by_bits, middle_shift)),
         ]
         m.d.comb += [
-            self.coming_range.eq(Mux(middle_start, 0, choose(by_bits, _shifts(middle_range, 1)))),
             self.next_range.eq(next_range),
             Cat(self.next_ahead, self.next_window).eq(next_stream),
             self.shift.eq(shift),

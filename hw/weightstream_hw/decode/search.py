@@ -8,8 +8,6 @@ from amaranth.lib.wiring import In, Out
 
 from weightstream.spec.coder import FREQUENCY_BITS, RANGE_BITS
 
-from .slot_delay import OwnRegister
-
 THRESHOLDS = data.ArrayLayout(FREQUENCY_BITS, 3)
 
 
@@ -36,7 +34,7 @@ class SearchStep(wiring.Component):
 
     Timing
     ------
-    Latency: thresholds and range 2 clocks, others 1 clock.
+    Latency: thresholds 2 clocks, others 1 clock.
     Throughput: 1 a clock.
     Stall: none.
 
@@ -49,11 +47,8 @@ class SearchStep(wiring.Component):
     ----------
     thresholds : In(3 of 14)
         In rising order, one clock ahead of the others.
-    range : In(15)
-        R without its top bit, which is 1; one clock ahead, too: each multiplier has a register of its own for
-        it, as near as it must be.
-    window : In(16)
-        V.
+    range, window : In(16)
+        R and V.
     rest : In(1)
         No symbol is searched for.
     differences : Out(3 of 16)
@@ -69,7 +64,7 @@ class SearchStep(wiring.Component):
         super().__init__(
             {
                 "thresholds": In(THRESHOLDS),
-                "range": In(RANGE_BITS - 1),
+                "range": In(RANGE_BITS),
                 "window": In(RANGE_BITS),
                 "rest": In(1),
                 "differences": Out(data.ArrayLayout(RANGE_BITS, 3)),
@@ -96,13 +91,11 @@ class SearchStep(wiring.Component):
     def _plain(self, m, i, difference):
         threshold = Signal(FREQUENCY_BITS, name=f"threshold_{i}", reset_less=True)
         product = Signal(RANGE_BITS + FREQUENCY_BITS, name=f"product_{i}", reset_less=True)
-        m.submodules[f"copy_{i}"] = copy = OwnRegister(RANGE_BITS - 1)
-        m.d.comb += copy.i.eq(self.range)
         window = Signal(RANGE_BITS, name=f"window_{i}", reset_less=True)
         m.d.sync += [
             threshold.eq(self.thresholds[i]),
             window.eq(self.window),
-            product.eq(Mux(self.rest, 0, Cat(copy.o, Const(1, 1)) * threshold)),
+            product.eq(Mux(self.rest, 0, self.range * threshold)),
         ]
         m.d.comb += difference.eq(window - product[FREQUENCY_BITS:])
 
@@ -112,9 +105,9 @@ class SearchStep(wiring.Component):
         ones = Const((1 << FREQUENCY_BITS) - 1, FREQUENCY_BITS)
         m.submodules[f"slice_{i}"] = Instance(
             "DSP48E1",
-            # Registers: range, threshold, window and product.
-            p_AREG=1,
-            p_ACASCREG=1,
+            # Registers: threshold, window and product.
+            p_AREG=0,
+            p_ACASCREG=0,
             p_BREG=1,
             p_BCASCREG=1,
             p_CREG=1,
@@ -130,7 +123,7 @@ class SearchStep(wiring.Component):
             p_USE_MULT="MULTIPLY",
             p_USE_DPORT="FALSE",
             i_CLK=ClockSignal(),
-            i_A=Cat(self.range, one, Const(0, 14)),
+            i_A=Cat(self.range, Const(0, 14)),
             i_B=Cat(self.thresholds[i], Const(0, 4)),
             i_C=Cat(ones, self.window, Const(0, 18)),
             i_D=Const(0, 25),
@@ -141,7 +134,7 @@ class SearchStep(wiring.Component):
             i_CARRYIN=zero,
             i_CARRYINSEL=Const(0, 3),
             i_CEA1=zero,
-            i_CEA2=one,
+            i_CEA2=zero,
             i_CEB1=zero,
             i_CEB2=one,
             i_CEC=one,

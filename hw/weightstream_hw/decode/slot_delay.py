@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, Value
-from amaranth.lib import memory, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Signal, Value
+from amaranth.lib import memory
 
 #: Small memories that are read without a clock.
 LUT_MEMORY = {"ram_style": "distributed"}
@@ -17,31 +16,6 @@ def lut_memory(m, name, width, depth):
     cells = memory.Memory(shape=width, depth=depth, init=[], attrs=LUT_MEMORY)
     m.submodules[name] = cells
     return cells
-
-
-class OwnRegister(wiring.Component):
-    """A register that is not shared with equal ones: a module that synthesis for place and route keeps.
-
-    Parameters
-    ----------
-    width : int
-        Its bits.
-
-    Attributes
-    ----------
-    i, o : In, Out
-        What comes, and the same a clock later.
-    """
-
-    def __init__(self, width: int):
-        super().__init__({"i": In(width), "o": Out(width)})
-
-    def elaborate(self, platform):
-        m = Module()
-        later = Signal.like(self.i, reset_less=True)
-        m.d.sync += later.eq(self.i)
-        m.d.comb += self.o.eq(later)
-        return m
 
 
 def delayed(m, value, clocks, *, control=False):
@@ -58,18 +32,13 @@ def slot_delay(m, name, value, write, read):
 
     Both are counters of slots that run all the time; so this is a delay by a constant number of clocks.
     """
-    result = Signal.like(Value.cast(value), name=name, reset_less=True)
-    m.d.sync += result.eq(slot_history(m, name, value, write, read))
-    return result
-
-
-def slot_history(m, name, value, write, read):
-    """Return `value` as it was when `write` was what `read` is now."""
     value = Value.cast(value)
     cells = lut_memory(m, name, len(value), 1 << len(write))
     put, get = cells.write_port(), cells.read_port(domain="comb")
+    result = Signal.like(value, name=name, reset_less=True)
     m.d.comb += [put.addr.eq(write), put.data.eq(value), put.en.eq(1), get.addr.eq(read)]
-    return get.data
+    m.d.sync += result.eq(get.data)
+    return result
 
 
 def longer_trip(m, name, value, slots, clocks):
