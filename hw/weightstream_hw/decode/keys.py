@@ -152,8 +152,9 @@ class RiceKeyDecoder(wiring.Component):
             walk.tile_rows.eq(self.tile_rows),
             walk.row_groups.eq(self.row_groups),
             window.count.eq(self.keys_words),
-            named.eq(self.key_mode == KEYS_CLASSES),
         ]
+        # It is asked for some clocks after the start.
+        m.d.sync += named.eq(self.key_mode == KEYS_CLASSES)
 
         # ---- a row: class, ones and zero, the bits behind them -----------------------------------
         # What is said about the rows of this class; rows of it that are left; whether none had a key.
