@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.hdl import Value
 from amaranth.lib import data, stream, wiring
@@ -16,6 +18,7 @@ from .activations.pool import Pool
 from .bus.axi import read_beat, read_request
 from .bus.bursts import memory_range
 from .bus.reader import LinearReader
+from .bus.stream_register import StreamRegister
 from .compute.drain import DRAIN_FIELDS
 from .compute.mac import Mac
 from .compute.output import OutputWriter
@@ -50,6 +53,13 @@ COUNTED_ROUNDS = {
 }
 #: Beats that the readers keep.
 READER_DEPTH = {"program": 64, "records": 32, "keys": 32, "inputs": 64}
+
+
+class Reader(NamedTuple):
+    """The two ends of a reader: ranges, and their words, which come from a register."""
+
+    command: stream.Interface
+    words: stream.Interface
 
 
 class Core(wiring.Component):
@@ -173,14 +183,16 @@ class Core(wiring.Component):
             if hasattr(self._layer, name):
                 m.d.comb += getattr(block, name).eq(getattr(self._layer, name))
 
-    def _readers(self, m: Module) -> dict[str, LinearReader]:
+    def _readers(self, m: Module) -> dict[str, Reader]:
         readers = {}
         for name, depth in READER_DEPTH.items():
             client = CLIENTS.index(name)
             m.submodules[f"{name}_reader"] = reader = LinearReader(self.machine, depth)
             wiring.connect(m, reader.request, wiring.flipped(self.requests[client]))
             m.d.comb += [reader.beat.eq(self.beat), reader.beat_valid.eq(self.beat_valid[client])]
-            readers[name] = reader
+            m.submodules[f"{name}_words"] = register = StreamRegister(64)
+            wiring.connect(m, reader.words, register.i)
+            readers[name] = Reader(reader.command, register.o)
         return readers
 
     def _groups(self, m: Module, configuration, sequencer) -> list[LaneGroup]:
@@ -226,7 +238,10 @@ class Core(wiring.Component):
         m.submodules.distributor = distributor = WordDistributor(machine)
         wiring.connect(m, program.lanes_command, streams.command)
         wiring.connect(m, program.lane_table, streams.table)
-        wiring.connect(m, streams.request, wiring.flipped(self.requests[client]))
+        # Whether it is granted depends on all other clients.
+        m.submodules.lanes_request = request = StreamRegister(read_request(machine))
+        wiring.connect(m, streams.request, request.i)
+        wiring.connect(m, request.o, wiring.flipped(self.requests[client]))
         m.d.comb += [
             streams.released.eq(distributor.released),
             distributor.tag.eq(streams.tag),
@@ -242,6 +257,7 @@ class Core(wiring.Component):
                 groups[number].words[index].valid.eq(distributor.listens(lane)),
                 groups[number].words[index].data.eq(word.data),
                 groups[number].words[index].last.eq(word.last),
+                groups[number].words[index].final.eq(word.final),
             ]
 
     def _keys(self, m, reader, configuration, executor, sequencer, groups) -> RiceKeyDecoder:

@@ -77,7 +77,7 @@ class Requantiser(wiring.Component):
         self.machine = machine
         self._split = check_multipliers(dsp) == "generic"
         #: Clocks from a sum to its value.
-        self.latency = 8 + 4 * machine.float_rounding + self._split
+        self.latency = 8 + 5 * machine.float_rounding + self._split
         super().__init__(
             {
                 "valid": In(1),
@@ -106,6 +106,9 @@ class Requantiser(wiring.Component):
         """
         m = Module()
         float_rounding = self.machine.float_rounding
+        # Constant as the rounding is.
+        self._as_float = Signal()
+        m.d.sync += self._as_float.eq(self.rounding == FLOAT32)
 
         total = Signal(signed(SUM_BITS), reset_less=True)
         record = Signal(RECORD, reset_less=True)
@@ -118,7 +121,7 @@ class Requantiser(wiring.Component):
         waited = 1
         if float_rounding:
             biased = self._round_sum(m, biased)
-            waited += 2
+            waited += 3
         multiplier = delayed(m, record.multiplier, waited, "multiplier")
         product = _multiply(m, biased, multiplier, self._split)
         shift = delayed(m, record.shift, waited + 2 + self._split, "shift")
@@ -130,8 +133,10 @@ class Requantiser(wiring.Component):
         return m
 
     def _round_sum(self, m: Module, biased: Signal) -> Signal:
-        """Return a sum rounded to 24 significant bits, halves to even, two clocks later."""
-        dropped = self._dropped(biased[:-1] ^ biased[-1].replicate(SUM_BITS - 1))
+        """Return a sum rounded to 24 significant bits, halves to even, three clocks later."""
+        dropped = Signal(SUM_BITS - 1 - FLOAT_BITS, reset_less=True)
+        m.d.sync += dropped.eq(self._dropped(biased[:-1] ^ biased[-1].replicate(SUM_BITS - 1)))
+        biased = delayed(m, biased, 1, "biased")
         guard, sticky, odd = _remainder(biased, dropped)
 
         # With ones in place of the dropped bits, a carry-in comes out above them.
@@ -178,9 +183,7 @@ class Requantiser(wiring.Component):
         For a negative number, `magnitude` is 1 less than its magnitude. That makes a difference only to
         powers of 2, of which nothing but zeros is dropped.
         """
-        return Cat(
-            magnitude[end:].any() & (self.rounding == FLOAT32) for end in range(FLOAT_BITS, len(magnitude))
-        )
+        return Cat(magnitude[end:].any() & self._as_float for end in range(FLOAT_BITS, len(magnitude)))
 
     def _finish(self, m: Module, shifted: Signal) -> None:
         """Round, add the zero point, and clip."""

@@ -141,7 +141,11 @@ class RoundSequencer(wiring.Component):
             walk.restart.eq(self.start),
         ]
         boundary = Signal()
+        # In the first clock of a round: there is time for the walk until its last one.
+        step = Signal()
+        m.d.comb += walk.step.eq(step)
         m.d.sync += [
+            step.eq(0),
             self.slot.eq(Mux(self.slot == machine.slots - 1, 0, self.slot + 1)),
             boundary.eq(self.slot == machine.slots - 2),
         ]
@@ -253,7 +257,7 @@ class RoundSequencer(wiring.Component):
                             self.end_tile.eq(walk.last),
                             self.busy.eq(1),
                         ]
-                        m.d.comb += walk.step.eq(1)
+                        m.d.sync += step.eq(1)
                         with m.If(walk.last):
                             m.d.sync += [tile.eq(tile + 1), phase.eq(Mux(last_tile, Phase.END, Phase.START))]
                 with m.Case(Phase.END):
