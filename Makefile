@@ -1,7 +1,7 @@
 # Every target sets itself up: Python >= 3.10, git, g++ and make are enough.
 #
-# PYTHON   the interpreter that makes the virtual environment
-# VENV     where that environment is
+# PYTHON   the interpreter that makes the virtual environments
+# VENV     where the environment is; those with pynq are beside it
 # JOBS     test processes
 # ARGS     more arguments for the command of a target, as in `make test ARGS="-k layout"`
 
@@ -16,19 +16,33 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 RUN := PATH="$(BIN):$$PATH" $(BIN)/python
 DEV := $(VENV)/.weightstream-dev
 TRAIN := $(VENV)/.weightstream-train
+PYNQS := $(VENV)-pynq3 $(VENV)-pynq4
+# In an environment of pynq: builds the package as its users get it.
+INSTALL_WHEEL := bin/python -m pip --disable-pip-version-check install -qq --no-deps --no-build-isolation \
+	--force-reinstall .
 
 # Test processes must agree on the order of sets; pyright must not look for newer versions of itself.
 export PYTHONHASHSEED := 0
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-long lint format demo bench-codec bench-hw bench-driver baselines report formal fuzz train lock venv clean distclean
+.PHONY: help test test-pynq test-long lint format demo notebooks bench-codec bench-hw bench-driver bench-board baselines report \
+	overlays formal fuzz train lock venv clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: lint ## lint, then run the tests
-	$(RUN) -m pytest -n $(JOBS) $(ARGS)
+# A notebook's first cell may compile the simulated machine.
+test: lint ## lint, then run the tests and the notebooks
+	$(RUN) -m pytest -n $(JOBS) --nbmake --nbmake-timeout=1200 $(ARGS)
+
+# pynq keeps the state of boards in a file: no two tests at a time. Overlay files know no pynq: see `make test`.
+test-pynq: $(PYNQS:=/.weightstream) ## run the tests of boards with pynq 3 and with pynq 4
+	set -e; for env in $(abspath $(PYNQS)); do \
+		$$env/$(INSTALL_WHEEL); \
+		PATH="$$env/bin:$$PATH" $$env/bin/python -m pytest tests/board \
+			--ignore=tests/board/test_overlay_files.py $(ARGS); \
+	done
 
 test-long: $(DEV) ## run many random networks through the gateware (minutes)
 	$(RUN) -m pytest -n $(JOBS) -m long $(ARGS)
@@ -45,6 +59,9 @@ format: $(DEV) ## sort imports and format
 demo: $(DEV) ## compress two MNIST networks and run them from their streams
 	$(RUN) examples/mnist/demo.py $(ARGS)
 
+notebooks: $(DEV) ## run the notebooks and save them with their outputs (ARGS=one of them)
+	$(RUN) tests/execute_notebooks.py $(ARGS)
+
 bench-codec: $(DEV) ## size and speed of the codec beside others
 	$(RUN) benchmarks/bench_codec.py $(ARGS)
 
@@ -57,8 +74,17 @@ bench-driver: $(DEV) ## what the driver adds to the codec, and a thousand jobs i
 baselines: $(DEV) ## measure areas, clocks and cycles that have changed (ARGS="--only lane")
 	$(RUN) benchmarks/baselines.py $(ARGS)
 
+bench-board: $(VENV)-pynq4/.weightstream ## run LeNet through PYNQ.remote on a simulated board, and print the times
+	$(VENV)-pynq4/$(INSTALL_WHEEL)
+	$(VENV)-pynq4/bin/python benchmarks/bench_board.py $(ARGS)
+
 report: $(DEV) ## area of a preset from Yosys (ARGS="--preset pynq_z2 --target xc7")
 	$(RUN) -m weightstream_hw.cli report $(or $(ARGS),--preset tiny --target xc7)
+
+overlays: $(DEV) ## write what Vivado builds overlays from into bitstreams/
+	for board in pynq_z2 pynq_z1 kv260 zcu104; do \
+		$(RUN) -m weightstream_hw.cli build --board $$board -o bitstreams/$$board --files-only || exit 1; \
+	done
 
 formal: $(DEV) ## prove the rules of the buses and the order of slots and queues
 	$(RUN) tests/formal/run.py $(ARGS)
@@ -78,6 +104,11 @@ lock: $(DEV) ## renew requirements/ from pyproject.toml (ARGS=--upgrade: newest 
 	$(BIN)/uv pip compile -q --no-python-downloads --universal --python-version 3.10 --extra train $(ARGS) \
 		--custom-compile-command "make lock" --no-annotate -c requirements/dev.txt -o requirements/train.txt pyproject.toml
 	sed -i -E '/^(cuda|nvidia|triton)/d' requirements/train.txt
+	set -e; for pynq in 3.1.2 4.0.0; do \
+		echo "pynq==$$pynq" | $(BIN)/uv pip compile -q --no-python-downloads --universal --python-version 3.10 \
+			--extra test-pynq $(ARGS) --custom-compile-command "make lock" --no-annotate \
+			-o requirements/pynq$${pynq%%.*}.txt pyproject.toml -; \
+	done
 
 venv: $(DEV) ## make the virtual environment, or bring it up to date
 
@@ -85,12 +116,12 @@ clean: ## remove caches and builds
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
 	find sw hw sim tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-distclean: clean ## remove the virtual environment too
-	rm -rf $(VENV)
+distclean: clean ## remove the virtual environments too
+	rm -rf $(VENV) $(PYNQS)
 
 # Pip is the last that venv puts there, so an interrupted start is made good.
 # Debian keeps the module that installs pip in a package of its own.
-$(VENV)/bin/pip:
+%/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 		echo "weightstream needs Python 3.10 or newer: name one, as in make PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
@@ -100,7 +131,7 @@ $(VENV)/bin/pip:
 			echo "$(PYTHON) cannot make virtual environments: install python3-venv (sudo apt-get install python3-venv)" >&2; \
 			exit 1; \
 		fi; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $*
 	@touch $@
 
 # The lock is complete, so nothing is resolved and nothing unpinned gets in.
@@ -111,4 +142,14 @@ $(DEV): pyproject.toml requirements/dev.txt | $(VENV)/bin/pip
 
 $(TRAIN): requirements/train.txt $(DEV)
 	$(PIP) install -qq -r requirements/train.txt
+	@touch $@
+
+# Made on the way to an environment, and not to be removed after it.
+.PRECIOUS: %/bin/pip
+
+$(VENV)-pynq%/.weightstream: requirements/pynq%.txt | $(VENV)-pynq%/bin/pip
+	@$(@D)/bin/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || { \
+		echo "pynq needs Python 3.10 to 3.12: rm -r $(@D), and name one, as in make test-pynq PYTHON=python3.12" >&2; \
+		exit 1; }
+	$(@D)/bin/python -m pip --disable-pip-version-check install -qq --no-deps -r $<
 	@touch $@

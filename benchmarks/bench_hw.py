@@ -12,8 +12,8 @@ from weightstream.runtime.image import Image
 from weightstream.spec.machine import PRESETS
 from workloads import LENETS, Bench, chain, lenet_model, mnist_inputs, random_inputs
 
-#: Bytes a second that the DDR of a PYNQ-Z2 gives to the logic.
-DDR = 1.58e9
+#: Bytes a second that the DDR of a PYNQ-Z2 gives to the logic, and bytes a clock of one of its memory ports.
+DDR, PORT_BYTES = 1.58e9, 8
 console = Console(width=110)
 
 
@@ -97,18 +97,22 @@ def rates(preset: str) -> Table:
 def lenet(preset: str) -> Table:
     """Return the table of both MNIST networks."""
     machine = PRESETS[preset]
-    bench = Bench(machine)
+    full, port = Bench(machine), Bench(machine, bandwidth=PORT_BYTES)
     x = mnist_inputs()
     table = Table(title=f"LeNet-300-100 on {preset}: {machine}", title_justify="left")
     for i, name in enumerate(("", "cycles", "at 100 MHz", "at 150 MHz", "idle rounds")):
         table.add_column(name, justify="left" if i == 0 else "right")
     for name in LENETS:
-        for batch in (1, 48):
+        for bench, batch, memory in (
+            (full, 1, ""),
+            (port, 1, f", memory moves {PORT_BYTES} bytes a clock"),
+            (full, 48, ""),
+        ):
             counters = bench.job(lenet_model(name, machine, batch), x[:batch])
             cycles = counters["cycles"] / batch
             idle = sum(value for key, value in counters.items() if key.startswith("idle"))
             table.add_row(
-                f"{name}, batch {batch}",
+                f"{name}, batch {batch}{memory}",
                 f"{cycles:,.0f}",
                 f"{1e8 / cycles:,.0f} img/s",
                 f"{1.5e8 / cycles:,.0f} img/s",

@@ -49,8 +49,9 @@ def with_tables(page: str, text: str) -> str:
 
 def cost_table(page: str) -> str:
     """Return the tables of a page: one a family, with how it is measured."""
-    tables = [_family_table(page, target) for target in _FAMILIES]
     measures = [measure for row in PAGES[page] for measure in row.measures()]
+    targets = {measure.target for measure in measures}
+    tables = [_family_table(page, target) for target in _FAMILIES if target in targets]
     tools = {tool for measure in measures for tool in baseline(measure)["tools"].split(", ")}
     lines = [
         f"{', '.join(sorted(tools, reverse=True))}. `make baselines` measures again; the first row alone:"

@@ -106,6 +106,10 @@ PAGES: dict[str, tuple[Row, ...]] = {
         Row("fetch", "ColumnFetch with PositionTable"),
         Row("feed", "Feed: a patch buffer for each group and column"),
     ),
+    "bridge": (
+        Row("block-memory", "BlockMemory, 160 KiB", (("ulx3s", "ecp5"),)),
+        Row("request-reader", "RequestReader", (("ulx3s", "ecp5"),)),
+    ),
     "bus": (
         Row("read-master", "ReadMaster, 5 clients"),
         Row("write-master", "WriteMaster"),

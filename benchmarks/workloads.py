@@ -12,6 +12,7 @@ from weightstream.ir.canonical import code_network
 from weightstream.ir.network import Linear, Network, Requantise, Tensor
 from weightstream.runtime.driver import Accelerator
 from weightstream.runtime.sim_port import SimPort
+from weightstream.spec.layout import Layout
 from weightstream.spec.machine import Machine
 
 MNIST = Path(__file__).resolve().parents[1] / "examples" / "mnist"
@@ -56,11 +57,11 @@ def chain(sizes: list[int], machine: Machine, batch: int, kind: str = "int4") ->
 
 
 @functools.cache
-def lenet_model(name: str, machine: Machine | None = None, batch: int = 1) -> ws.Model:
+def lenet_model(name: str, layout: Layout | Machine | None = None, batch: int = 1) -> ws.Model:
     """Return one of `LENETS`, laid out for a machine and a batch, or as it is by default."""
     file, bits = LENETS[name]
     calibration = None if bits is None else _mnist().to_input(_mnist().load_calibration())
-    return ws.compress(MNIST / file, bits=bits, calibration=calibration, layout=machine, batch=batch)
+    return ws.compress(MNIST / file, bits=bits, calibration=calibration, layout=layout, batch=batch)
 
 
 @functools.cache

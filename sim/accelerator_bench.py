@@ -6,7 +6,7 @@ from cocotb.task import bridge
 
 import machine_networks
 from cocotb_port import CocotbPort
-from tb import MEMORY, TB
+from tb import MEMORY, started
 from weightstream import Model
 from weightstream.errors import DeviceError
 from weightstream.golden import network as golden
@@ -27,15 +27,9 @@ def network(seed: int):
     return Model(net, b""), x, golden.run(net, x)
 
 
-async def opened(dut, **options) -> TB:
-    tb = TB(dut, **options)
-    await tb.reset()
-    return tb
-
-
 @cocotb.test
 async def registers_tell_what_is_there(dut):
-    tb = await opened(dut, pause=0.5)
+    tb = await started(dut, pause=0.5)
     assert await tb.read32(BY_NAME["identity"].address) == ID_MAGIC
     assert await tb.read32(BY_NAME["machine"].address) == TINY.digest
     for value in (0, 0xFFFFFFFF, 0x12345678):
@@ -46,7 +40,7 @@ async def registers_tell_what_is_there(dut):
 @cocotb.test
 @cocotb.parametrize((("latency", "pause"), [(1, 0.0), (40, 0.3), (100, 0.5)]))
 async def networks_equal_golden(dut, latency, pause):
-    tb = await opened(dut, latency=latency, pause=pause, seed=latency)
+    tb = await started(dut, latency=latency, pause=pause, seed=latency)
 
     @bridge
     def run():
@@ -60,7 +54,7 @@ async def networks_equal_golden(dut, latency, pause):
 @cocotb.test
 @cocotb.parametrize(written=[False, True])
 async def memory_error_ends_the_job_and_the_next_one_runs(dut, written):
-    tb = await opened(dut, latency=10, pause=0.2)
+    tb = await started(dut, latency=10, pause=0.2)
     code = ErrorCode.WRITE_RESPONSE if written else ErrorCode.READ_RESPONSE
 
     @bridge

@@ -6,7 +6,7 @@ import cocotb
 from cocotb.triggers import ClockCycles
 
 from copy_engine import BEATS, BURST, CONTROL, ERROR, SOURCE, TARGET
-from tb import TB
+from tb import TB, started
 
 PAGE = 4096
 
@@ -19,8 +19,7 @@ async def start(tb: TB, source: int, target: int, beats: int) -> None:
 @cocotb.test
 @cocotb.parametrize(latency=[1, 40, 100], pause=[0.0, 0.5])
 async def copies_across_pages(dut, latency, pause):
-    tb = TB(dut, latency=latency, pause=pause, seed=latency)
-    await tb.reset()
+    tb = await started(dut, latency=latency, pause=pause, seed=latency)
     lanes = len(dut.m_axi_rdata) // 8
     size, source, target = 4 * BURST * lanes, 3 * PAGE - 2 * BURST * lanes, 20 * PAGE - BURST * lanes
     data = random.Random(5).randbytes(size)
@@ -40,8 +39,7 @@ async def copies_across_pages(dut, latency, pause):
 @cocotb.test
 @cocotb.parametrize(written=[False, True])
 async def faulty_memory_answers_an_error(dut, written):
-    tb = TB(dut, latency=5, pause=0.2)
-    await tb.reset()
+    tb = await started(dut, latency=5, pause=0.2)
     lanes = len(dut.m_axi_rdata) // 8
     fault = (PAGE if written else 0) + lanes * (BURST + 3)
     tb.ram.faults["write" if written else "read"].append(range(fault, fault + lanes))
@@ -52,8 +50,7 @@ async def faulty_memory_answers_an_error(dut, written):
 
 @cocotb.test
 async def latency_is_pipelined(dut):
-    tb = TB(dut, latency=100)
-    await tb.reset()
+    tb = await started(dut, latency=100)
     await start(tb, 0, PAGE, 8 * BURST)
     # The copy engine keeps eight bursts in flight: they wait together.
     assert await tb.interrupt(20_000) < 2 * 100 + 8 * BURST + 80

@@ -15,7 +15,6 @@ from cocotb_tools.runner import get_runner
 from weightstream_hw.sim.clocked import simulation_verilog
 from weightstream_hw.sim.verilator import cache_directory, digest, drop_unused, locked, verilator_root
 
-SIMULATORS = ("verilator", "icarus")
 _TOP = "bench"
 _TIMESCALE = ("1ns", "1ps")
 #: Programs that cocotb and Verilator's make files call by name. The first one leaves out what would make
@@ -56,11 +55,6 @@ class WithIds(wiring.Component):
             inside, outside = getattr(inner, name), getattr(self, name)
             m.d.comb += inside.eq(outside) if member.flow == In else outside.eq(inside)
         return m
-
-
-def missing(simulator: str) -> str:
-    """Return why there is no such simulator, or an empty text."""
-    return "Icarus is not installed" if simulator == "icarus" and not shutil.which("iverilog") else ""
 
 
 def run(component: wiring.Component, module: str, simulator: str, **environment: str) -> None:

@@ -2,14 +2,20 @@
 
 import pytest
 
-from simulators import SIMULATORS, missing, run
+import needs
+from simulators import run
 from weightstream.spec.machine import PRESETS
 from weightstream_hw.top import Accelerator
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("simulator", SIMULATORS)
+@pytest.mark.parametrize("simulator", needs.simulators())
 def test_driver_runs_networks(simulator):
-    if reason := missing(simulator):
-        pytest.skip(reason)
     run(Accelerator(PRESETS["tiny"]), "accelerator_bench", simulator)
+
+
+# Icarus takes minutes for these.
+@pytest.mark.slow
+@pytest.mark.parametrize("simulator", needs.simulators(pytest.mark.long))
+def test_driver_runs_mnist(simulator):
+    run(Accelerator(PRESETS["tiny"]), "mnist_bench", simulator)

@@ -2,12 +2,11 @@
 
 import pytest
 
+import needs
 from copy_engine import CopyEngine
-from simulators import SIMULATORS, missing, run
+from simulators import run
 
 
-@pytest.mark.parametrize("simulator", SIMULATORS)
+@pytest.mark.parametrize("simulator", needs.simulators())
 def test_benches_work(simulator):
-    if reason := missing(simulator):
-        pytest.skip(reason)
     run(CopyEngine(64), "copy_bench", simulator)

@@ -3,8 +3,6 @@
 import random
 from dataclasses import replace
 
-from amaranth.sim import Simulator
-
 from weightstream.spec.machine import Machine
 
 MACHINE = Machine()
@@ -63,17 +61,6 @@ async def receive(ctx, stream, count, seed, stall, limit=20000):
     return got, clocks
 
 
-def simulate(dut, *benches, background=()):
-    """Run test benches to their end."""
-    sim = Simulator(dut)
-    sim.add_clock(1e-8)
-    for bench in background:
-        sim.add_testbench(bench, background=True)
-    for bench in benches:
-        sim.add_testbench(bench)
-    sim.run()
-
-
 async def clocks_until(ctx, signal):
     """Return the clocks from the one that was just sampled to one in which a signal is set."""
     clocks = 1
@@ -81,3 +68,14 @@ async def clocks_until(ctx, signal):
         await ctx.tick()
         clocks += 1
     return clocks
+
+
+async def offer_bytes(ctx, dut, text, pauses, valid="valid"):
+    """Give a block bytes that it cannot stall."""
+    for byte in text:
+        while pauses.random() < 0.3:
+            await ctx.tick()
+        ctx.set(dut.byte, byte)
+        ctx.set(getattr(dut, valid), 1)
+        await ctx.tick()
+        ctx.set(getattr(dut, valid), 0)

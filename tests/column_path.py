@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from amaranth import Cat, Elaboratable, Module, ResetInserter, Signal
-from amaranth.sim import Simulator
 
 from weightstream.spec.machine import Machine
 from weightstream_hw.activations.feed import Feed
@@ -128,10 +127,3 @@ class Path(Elaboratable):
             await ctx.tick()
         ctx.set(self.pool.write.valid, 0)
         await ctx.tick()
-
-
-def simulate(path: Path, testbench):
-    simulator = Simulator(path)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(testbench)
-    simulator.run()

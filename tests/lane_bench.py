@@ -261,8 +261,8 @@ class Bench:
             entry = 0
             if at < len(words) and at - self.taken[lane] < room:
                 if self.arrival == 1 or self.random.random() < self.arrival:
-                    word, last = words[at]
-                    entry = 1 | word << 1 | last << 17
+                    word, last, final = words[at]
+                    entry = 1 | word << 1 | last << 17 | final << 18
                     self.sent[lane] += 1
             self._set(ctx, self.dut.words[lane], entry)
 

@@ -145,5 +145,5 @@ def configuration(coded):
 
 
 def segment(words):
-    """Return words as they are sent: data, and whether it is the marker behind them."""
-    return [(int(word), 0) for word in words] + [(0, 1)]
+    """Return words as they are sent: data, whether it is the marker behind them, whether that comes next."""
+    return [(int(word), 0, i == len(words) - 1) for i, word in enumerate(words)] + [(0, 1, 0)]

@@ -1,9 +1,8 @@
 """Networks of coded layers for tests of accelerators: random palettes, contexts, sharings, activations."""
 
 import numpy as np
-import pytest
 
-from weightstream.codec import matrix
+from coded_matrices import given_contexts
 from weightstream.codec.contexts import ContextModel
 from weightstream.codec.matrix import Geometry, code_matrix, code_symbols
 from weightstream.codec.palette import Palette
@@ -34,9 +33,7 @@ def tensor(rng, name, size):
 def code(weights, model=None, row_class=None, **options):
     """Return a coded matrix with a context model; by default with the one that the compressor finds."""
     geometry = Geometry(rows=weights.shape[0], channels=weights.shape[1])
-    with pytest.MonkeyPatch.context() as patch:
-        if model is not None:
-            patch.setattr(matrix, "search_contexts", lambda *_, **__: (model, row_class, 0.0))
+    with given_contexts(model, row_class):
         return code_matrix(weights, geometry, **options)[0]
 
 
@@ -72,8 +69,7 @@ def random_coded(rng, rows, columns, machine, sharing=None):
         count = palette.row_symbols(columns)
         symbols = rng.integers(0, 16, (rows, count)).astype(np.uint8)
         geometry = Geometry(rows=rows, channels=columns)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(matrix, "search_contexts", lambda *_, **__: (model, row_class, 0.0))
+        with given_contexts(model, row_class):
             return code_symbols(symbols, geometry, palette, **options)[0]
     weights = {
         "int4": np.clip(rng.normal(0, 2, (rows, columns)), -8, 7),

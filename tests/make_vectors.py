@@ -7,10 +7,13 @@ inputs are made of integers alone, so that they are the same on every machine.
 import hashlib
 import struct
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
 import format_reader
+import format_side
+import format_streams
 from weightstream import Layout, encode_matrix
 from weightstream.codec.matrix import Geometry, check_weights, code_matrix, code_symbols
 from weightstream.codec.palette import Palette
@@ -154,7 +157,7 @@ VECTORS = {
 # ---- the worked example --------------------------------------------------------------------------
 
 
-class _Side(format_reader.SideReader):
+class _Side(format_side.SideReader):
     """Note each value of the side information, with its decisions."""
 
     notes: list[str]
@@ -190,7 +193,7 @@ class _Side(format_reader.SideReader):
         return self._note("decide", context[0], *context)
 
 
-class _Slot(format_reader.Slot):
+class _Slot(format_streams.Slot):
     """Note how each symbol is found."""
 
     notes: list[str]
@@ -220,12 +223,11 @@ def example():
     """Return the file of the worked example, and the lines of its two tables."""
     data, _ = encode_matrix(np.array(EXAMPLE))
     _Side.notes, _Slot.notes = [], []
-    plain = format_reader.SideReader, format_reader.Slot
-    format_reader.SideReader, format_reader.Slot = _Side, _Slot
-    try:
+    with (
+        mock.patch.object(format_side, "SideReader", _Side),
+        mock.patch.object(format_streams, "Slot", _Slot),
+    ):
         format_reader.read(data)
-    finally:
-        format_reader.SideReader, format_reader.Slot = plain
     return data, _Side.notes, _Slot.notes
 
 

@@ -15,35 +15,11 @@ try:
 except ImportError:  # pynq 3
     from pynq.metadata.runtime_metadata_parser import RuntimeMetadataParser
 
+from weightstream.board.fake.blocks import InterruptController
 from weightstream.runtime.sim_port import SimPort
 
 #: Seconds of a board that pass, at most, with each look at a register, and at the UIO device.
 _TICK, _UIO_TICK = 2e-6, 1e-5
-
-
-class InterruptController:
-    """The registers of an axi_intc with one level input, and the UIO device behind it."""
-
-    def __init__(self, line):
-        self._line = line
-        self.registers = dict.fromkeys(range(0, 0x20, 4), 0)
-        self.events = []
-
-    def read(self, offset):
-        if offset == 0x04:  # IPR
-            return self.registers[0x08] & int(self._line())
-        return self.registers[offset]
-
-    def write(self, offset, value):
-        if offset == 0x10:  # SIE
-            self.registers[0x08] |= value
-        elif offset == 0x14:  # CIE
-            self.registers[0x08] &= ~value
-        else:
-            self.registers[offset] = value
-
-    def raised(self):
-        return bool(self.registers[0x1C] & 1 and self.registers[0x08] and self._line())
 
 
 class BufferObject:
@@ -84,7 +60,7 @@ class SimulatedBoard(Device):
         assert length == 4
         block, offset = self._block(address)
         if block is self.controller:
-            return int(block.read(offset)).to_bytes(4, "little")
+            return int(block.read32(offset)).to_bytes(4, "little")
         self.looks += 1
         with self._lock:
             self.port.wait(_TICK)
@@ -94,7 +70,7 @@ class SimulatedBoard(Device):
         block, offset = self._block(address)
         value = int.from_bytes(bytes(data), "little")
         with self._lock:
-            (block.write if block is self.controller else block.write32)(offset, value)
+            block.write32(offset, value)
 
     def _block(self, address):
         for name, block in (("accelerator_0", self.port), ("axi_intc_0", self.controller)):
@@ -163,7 +139,7 @@ class SimulatedUio:
             return
         board = type(self).board
         board.line(_UIO_TICK)
-        if board.controller.raised() and not type(self).ignored:
+        if board.controller.raised and not type(self).ignored:
             events, self._events = self._events, []
             for event in events:
                 event.set()

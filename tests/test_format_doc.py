@@ -1,6 +1,5 @@
 """docs/format.md is true: a reader written from it alone agrees with weightstream, on old and new files."""
 
-import importlib.util
 import re
 import struct
 import zlib
@@ -13,6 +12,7 @@ import pytest
 import format_reader
 import make_vectors
 import weightstream as ws
+from coded_matrices import BACKENDS, gaussian
 from weightstream.codec.matrix import Geometry, check_weights, code_matrix, code_symbols
 from weightstream.codec.palette import Palette
 from weightstream.errors import FormatError, VersionError
@@ -24,7 +24,6 @@ from weightstream.spec.layout import Layout, Sharing
 
 HERE = Path(__file__).resolve().parent
 DOCUMENT = (HERE.parent / "docs" / "format.md").read_text("utf-8")
-BACKENDS = ["numpy"] + ["numba"] * (importlib.util.find_spec("numba") is not None)
 LAYOUTS = [Layout(1, 1), Layout(1, 32), Layout(4, 8)]
 
 #: SHA-256 of the weights in tests/vectors, as `make_vectors.digest` makes it: what docs/format.md promises.
@@ -41,10 +40,7 @@ DIGESTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _numpy_backend(monkeypatch):
-    """Use numpy, where a test does not say otherwise: compiling takes longer than all of these tests."""
-    monkeypatch.setenv("WEIGHTSTREAM_CODEC", "numpy")
+pytestmark = pytest.mark.usefixtures("numpy_backend")
 
 
 # ---- helpers -------------------------------------------------------------------------------------
@@ -91,11 +87,6 @@ def check(weights, **options):
     assert matrix["weights"] == weights[order].reshape(matrix["rows"], matrix["columns"]).tolist()
     assert matrix["four_axes"] == (weights.ndim == 4)
     return matrix
-
-
-def bell(rng, deviation, *shape, limit=8):
-    """Return weights of a normal distribution."""
-    return np.clip(np.rint(rng.normal(0, deviation, shape)), -limit, limit - 1).astype(np.int8)
 
 
 def run(network, x):
@@ -145,13 +136,17 @@ MATRICES = {
     "binary-quads": lambda rng: rng.choice(np.array([-1, 1], np.int8), (30, 26)),
     "ternary-pairs": lambda rng: make_vectors.ternary(int(rng.integers(99)), 40, 21),
     "one-level": lambda rng: np.full((20, 10), -77, np.int8),
-    "int4": lambda rng: bell(rng, 2, 30, 20),
+    "int4": lambda rng: gaussian(rng, 30, 20),
     "scaled": lambda rng: make_vectors.structured(int(rng.integers(99)), 48, 30, 6),
-    "correlated-rows": lambda rng: bell(rng, 2, 3, 24)[rng.integers(0, 3, 60)] // rng.integers(1, 3, (60, 1)),
-    "int8": lambda rng: bell(rng, 30, 20, 24, limit=128),
+    "correlated-rows": lambda rng: (
+        gaussian(rng, 3, 24)[rng.integers(0, 3, 60)] // rng.integers(1, 3, (60, 1))
+    ),
+    "int8": lambda rng: gaussian(rng, 20, 24, deviation=30, limit=128),
     "flat-int8": lambda rng: rng.integers(-128, 128, (12, 20)),
     "kernels": lambda rng: make_vectors.smooth_kernels(int(rng.integers(99)), 14, 5),
-    "smooth-channels": lambda rng: bell(rng, 1, 16, 10, 3, 3).cumsum(axis=1).clip(-8, 7).astype(np.int8),
+    "smooth-channels": lambda rng: (
+        gaussian(rng, 16, 10, 3, 3, deviation=1).cumsum(axis=1).clip(-8, 7).astype(np.int8)
+    ),
     "one-weight": lambda rng: np.array([[3]], np.int8),
     "no-rows": lambda rng: np.zeros((0, 5), np.int8),
     "no-columns": lambda rng: np.zeros((5, 0, 3, 3), np.int8),

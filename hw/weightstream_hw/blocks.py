@@ -35,9 +35,11 @@ _CLASSES = {
     "write-master": ("bus.write_master", "WriteMaster"),
     "registers": ("bus.registers", "RegisterBank"),
     "sequencer": ("control.sequencer", "RoundSequencer"),
+    "block-memory": ("bridge.memory", "BlockMemory"),
+    "request-reader": ("bridge.requests", "RequestReader"),
 }
 #: What other parameters of constructors are when a block is measured.
-_DEFAULTS = {"clients": 5, "depth": 32}
+_DEFAULTS = {"clients": 5, "depth": 32, "size": 160 << 10}
 
 
 def _construct(name: str, machine: Machine, dsp: str) -> wiring.Component:

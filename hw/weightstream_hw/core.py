@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from amaranth import Cat, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from weightstream.spec.machine import Machine
@@ -15,6 +18,7 @@ from .activations.pool import Pool
 from .bus.axi import read_beat, read_request
 from .bus.bursts import memory_range
 from .bus.reader import LinearReader
+from .bus.stream_register import StreamRegister
 from .compute.drain import DRAIN_FIELDS
 from .compute.mac import Mac
 from .compute.output import OutputWriter
@@ -25,7 +29,7 @@ from .control.configuration import ConfigurationLoader
 from .control.drains import DrainControl
 from .control.executor import Executor
 from .control.groups import copies_of, row_groups_of
-from .control.job import error_report
+from .control.job import error_report, job_arguments
 from .control.movers import InputMover, OutputMover
 from .control.program import ProgramReader
 from .control.round import symbol_latency
@@ -34,12 +38,28 @@ from .decode.keys import RiceKeyDecoder
 from .decode.ring import RingControl
 from .decode.streams import StreamFetch
 from .decode.words import WordDistributor
+from .delay import delayed
 from .lanes import LaneGroup
 
 #: Clients of the read master, the most urgent first.
 CLIENTS = ("program", "records", "keys", "inputs", "lanes")
+#: Rounds that are counted, by the names of registers, and what the sequencer calls them.
+COUNTED_ROUNDS = {
+    "busy": "busy",
+    "idle_queue": "idle_words",
+    "idle_fetch": "idle_columns",
+    "idle_drain": "idle_drain",
+    "idle_other": "idle_keys",
+}
 #: Beats that the readers keep.
 READER_DEPTH = {"program": 64, "records": 32, "keys": 32, "inputs": 64}
+
+
+class Reader(NamedTuple):
+    """The two ends of a reader: ranges, and their words, which come from a register."""
+
+    command: stream.Interface
+    words: stream.Interface
 
 
 class Core(wiring.Component):
@@ -47,8 +67,8 @@ class Core(wiring.Component):
 
     Timing
     ------
-    Latency: see docs/blocks; a job takes what `weightstream.spec.cycles` estimates.
-    Throughput: a symbol a clock and lane.
+    Latency: a job takes what its layers take, which `weightstream.spec.cycles` estimates: see docs/blocks.
+    Throughput: a symbol a clock and lane, each for ``columns`` batch items.
     Stall: IDLE rounds while queues, columns, keys or drains are not ready.
 
     Parameters
@@ -56,39 +76,35 @@ class Core(wiring.Component):
     machine : Machine
         What is built.
     dsp : str
-        How lanes use multiplier blocks: see `SearchStep`.
+        One of `weightstream_hw.multipliers.MULTIPLIERS`.
 
     Attributes
     ----------
     start, done : In(1), Out(1)
         Begin a job; it is complete.
-    image, input, output, batch : In
-        Addresses and items; static during a job.
+    job : In(job_arguments)
+        Addresses, sizes, items; static during a job.
     requests, beat, beat_valid : Out, In
         To and from the read master, for `CLIENTS`.
     write_command, write_words, written : Out, Out, In
         To and from the write master.
     errors : Out, array of error_report
         What went wrong.
-    busy, idle_queue, idle_fetch, idle_drain, idle_other : Out(1)
+    rounds : Out, a bit for each of `COUNTED_ROUNDS`
         Pulses for counters.
     """
 
     #: Blocks that report errors.
-    REPORTERS = 5
+    REPORTERS = 6
 
     def __init__(self, machine: Machine, dsp: str = "generic"):
         self.machine = machine
         self._dsp = dsp
-        address = machine.address_bits
         super().__init__(
             {
                 "start": In(1),
                 "done": Out(1),
-                "image": In(address),
-                "input": In(address),
-                "output": In(address),
-                "batch": In(16),
+                "job": In(job_arguments(machine)),
                 "requests": Out(stream.Signature(read_request(machine))).array(len(CLIENTS)),
                 "beat": In(read_beat(machine)),
                 "beat_valid": In(len(CLIENTS)),
@@ -96,11 +112,7 @@ class Core(wiring.Component):
                 "write_words": Out(stream.Signature(64)),
                 "written": In(1),
                 "errors": Out(error_report(machine)).array(self.REPORTERS),
-                "busy": Out(1),
-                "idle_queue": Out(1),
-                "idle_fetch": Out(1),
-                "idle_drain": Out(1),
-                "idle_other": Out(1),
+                "rounds": Out(data.StructLayout(dict.fromkeys(COUNTED_ROUNDS, 1))),
             }
         )
 
@@ -115,12 +127,12 @@ class Core(wiring.Component):
         readers = self._readers(m)
         m.d.comb += [
             program.start.eq(self.start),
-            program.image.eq(self.image),
-            program.batch.eq(self.batch),
+            program.image.eq(self.job.image),
+            program.batch.eq(self.job.batch),
             program.layer_ready.eq(executor.layer_ready),
             program.config_done.eq(configuration.done),
             executor.start.eq(self.start),
-            executor.batch.eq(self.batch),
+            executor.batch.eq(self.job.batch),
             executor.layer_valid.eq(program.layer_valid),
             executor.following_address.eq(program.operation),
             executor.configured.eq(configuration.done),
@@ -144,17 +156,13 @@ class Core(wiring.Component):
         keys = self._keys(m, readers["keys"], configuration, executor, sequencer, groups)
         self._columns(m, executor, sequencer, configuration, pool, groups)
         records = self._drains(m, readers["records"], executor, sequencer, groups)
-        self._movers(m, readers["inputs"], executor, pool, groups)
+        beyond = self._movers(m, readers["inputs"], executor, pool, groups)
         m.d.comb += [
             sequencer.streams_ready.eq(Cat(group.ready for group in groups).all()),
             sequencer.words_ready.eq(Cat(group.ok for group in groups).all()),
             executor.loaders_ready.eq(~keys.busy & ~records.busy),
             executor.streams_end.eq(Cat(group.at_end for group in groups).all()),
-            self.busy.eq(sequencer.busy),
-            self.idle_queue.eq(sequencer.idle_words),
-            self.idle_fetch.eq(sequencer.idle_columns),
-            self.idle_drain.eq(sequencer.idle_drain),
-            self.idle_other.eq(sequencer.idle_keys),
+            *(self.rounds[name].eq(getattr(sequencer, own)) for name, own in COUNTED_ROUNDS.items()),
         ]
         corrupt = Cat(group.corrupt for group in groups).any()
         reports = (
@@ -163,6 +171,7 @@ class Core(wiring.Component):
             (keys.error, ErrorCode.KEYS, executor.operation),
             (corrupt, ErrorCode.STREAM_CORRUPT, executor.operation),
             (executor.error, executor.error_code, executor.operation),
+            (beyond, ErrorCode.BUFFER, executor.operation),
         )
         for report, (valid, code, address) in zip(self.errors, reports, strict=True):
             m.d.comb += [report.valid.eq(valid), report.code.eq(code), report.address.eq(address)]
@@ -174,14 +183,16 @@ class Core(wiring.Component):
             if hasattr(self._layer, name):
                 m.d.comb += getattr(block, name).eq(getattr(self._layer, name))
 
-    def _readers(self, m: Module) -> dict[str, LinearReader]:
+    def _readers(self, m: Module) -> dict[str, Reader]:
         readers = {}
         for name, depth in READER_DEPTH.items():
             client = CLIENTS.index(name)
             m.submodules[f"{name}_reader"] = reader = LinearReader(self.machine, depth)
             wiring.connect(m, reader.request, wiring.flipped(self.requests[client]))
             m.d.comb += [reader.beat.eq(self.beat), reader.beat_valid.eq(self.beat_valid[client])]
-            readers[name] = reader
+            m.submodules[f"{name}_words"] = register = StreamRegister(64)
+            wiring.connect(m, reader.words, register.i)
+            readers[name] = Reader(reader.command, register.o)
         return readers
 
     def _groups(self, m: Module, configuration, sequencer) -> list[LaneGroup]:
@@ -200,6 +211,7 @@ class Core(wiring.Component):
         with m.If(sequencer.captured):
             m.d.sync += [signal.eq(getattr(self._layer, name)) for name, signal in held.items()]
         self._drain_split_groups = held["split_groups"]
+        self._row_groups = row_groups_of(machine, self._layer.row_groups, m)
         groups = []
         for number in range(machine.groups):
             group = LaneGroup(machine, number, dsp=self._dsp)
@@ -211,7 +223,7 @@ class Core(wiring.Component):
                 group.first_part.eq(~self._layer.split_groups | (copies[number] == 0)),
                 group.config.eq(configuration.write),
                 group.mac.eq(ring.mac),
-                group.batch.eq(self.batch),
+                group.batch.eq(self.job.batch),
             ]
             if machine.multipliers and machine.group:
                 m.d.comb += group.product_mode.eq(self._layer.product_tables)
@@ -226,7 +238,10 @@ class Core(wiring.Component):
         m.submodules.distributor = distributor = WordDistributor(machine)
         wiring.connect(m, program.lanes_command, streams.command)
         wiring.connect(m, program.lane_table, streams.table)
-        wiring.connect(m, streams.request, wiring.flipped(self.requests[client]))
+        # Whether it is granted depends on all other clients.
+        m.submodules.lanes_request = request = StreamRegister(read_request(machine))
+        wiring.connect(m, streams.request, request.i)
+        wiring.connect(m, request.o, wiring.flipped(self.requests[client]))
         m.d.comb += [
             streams.released.eq(distributor.released),
             distributor.tag.eq(streams.tag),
@@ -242,6 +257,7 @@ class Core(wiring.Component):
                 groups[number].words[index].valid.eq(distributor.listens(lane)),
                 groups[number].words[index].data.eq(word.data),
                 groups[number].words[index].last.eq(word.last),
+                groups[number].words[index].final.eq(word.final),
             ]
 
     def _keys(self, m, reader, configuration, executor, sequencer, groups) -> RiceKeyDecoder:
@@ -257,17 +273,12 @@ class Core(wiring.Component):
             sequencer.keys_ready.eq(keys.tile_ready),
             sequencer.keys_bank.eq(keys.bank),
         ]
-        row_groups = row_groups_of(machine, self._layer.row_groups, m)
-        for group, row_group in zip(groups, row_groups, strict=True):
+        for group, row_group in zip(groups, self._row_groups, strict=True):
             for index, key in enumerate(group.keys):
                 write = keys.write
                 m.d.comb += [
+                    *(key[name].eq(write[name]) for name in ("bank", "slot", "key", "bits", "field")),
                     key.enable.eq(write.enable & (write.lane == index) & (write.row_group == row_group)),
-                    key.bank.eq(write.bank),
-                    key.slot.eq(write.slot),
-                    key.key.eq(write.key),
-                    key.bits.eq(write.bits),
-                    key.field.eq(write.field),
                 ]
         return keys
 
@@ -284,7 +295,7 @@ class Core(wiring.Component):
         with m.If(executor.pass_start):
             m.d.sync += wanted.eq(1)
         m.d.comb += [
-            fetch.batch.eq(self.batch),
+            fetch.batch.eq(self.job.batch),
             fetch.pass_start.valid.eq(wanted),
             fetch.pass_start.payload.eq(executor.pass_item),
             fetch.data.eq(pool.data),
@@ -308,15 +319,9 @@ class Core(wiring.Component):
             m.submodules.centre = centre = ProductCentre(machine)
             # The products are written as early as their bank is free.
             window = start_window(machine, Mac.product_latency)
-            start, x = feed.centre_start, [Cat(column) for column in feed.centre_x]
-            for clock in range(symbol_latency(machine) - Feed.product_latency - window[-1]):
-                later = Signal(name=f"centre_start_{clock}")
-                m.d.sync += later.eq(start)
-                start = later
-                for column, value in enumerate(x):
-                    held = Signal(len(value), name=f"centre_x{column}_{clock}", reset_less=True)
-                    m.d.sync += held.eq(value)
-                    x[column] = held
+            early = symbol_latency(machine) - Feed.product_latency - window[-1]
+            start = delayed(m, feed.centre_start, early, "centre_start", reset_less=False)
+            x = [delayed(m, Cat(own), early, f"centre_x{column}") for column, own in enumerate(feed.centre_x)]
             m.d.comb += [
                 centre.config.eq(configuration.write),
                 centre.signed_input.eq(self._layer.signed_input),
@@ -346,8 +351,7 @@ class Core(wiring.Component):
             sequencer.drain_ready.eq(control.ready),
             executor.drain_ready.eq(control.ready),
         ]
-        row_groups = row_groups_of(self.machine, self._layer.row_groups, m)
-        for group, row_group in zip(groups, row_groups, strict=True):
+        for group, row_group in zip(groups, self._row_groups, strict=True):
             m.d.comb += [
                 group.record.eq(records.write),
                 group.record.enable.eq(records.write.enable & (records.write.row_group == row_group)),
@@ -365,8 +369,8 @@ class Core(wiring.Component):
             ]
         return records
 
-    def _movers(self, m, reader, executor, pool, groups) -> None:
-        """Add what writes and reads whole tensors of the activation memory."""
+    def _movers(self, m, reader, executor, pool, groups) -> Value:
+        """Add what writes and reads whole tensors; return whether one goes beyond its buffer."""
         m.submodules.writer = writer = OutputWriter(self.machine)
         m.submodules.load = load = InputMover(self.machine)
         m.submodules.store = store = OutputMover(self.machine)
@@ -377,6 +381,7 @@ class Core(wiring.Component):
         wiring.connect(m, store.command, wiring.flipped(self.write_command))
         wiring.connect(m, store.words, wiring.flipped(self.write_words))
         word = Signal.like(load.write.payload)
+        job, layer = self.job, self._layer
         m.d.comb += [
             writer.write.ready.eq(1),
             load.write.ready.eq(~writer.write.valid),
@@ -393,14 +398,16 @@ class Core(wiring.Component):
             store.written.eq(self.written),
             executor.moved.eq(load.done | store.done),
         ]
-        for mover, start, address, base in (
-            (load, executor.load, self.input, self._layer.output_base),
-            (store, executor.store, self.output, self._layer.input_base),
+        for mover, start, address, size, base in (
+            (load, executor.load, job.input, job.input_size, layer.output_base),
+            (store, executor.store, job.output, job.output_size, layer.input_base),
         ):
             m.d.comb += [
                 mover.start.eq(start),
                 mover.address.eq(address),
+                mover.size.eq(size),
                 mover.base.eq(base),
-                mover.batch.eq(self.batch),
-                mover.item_words.eq(self._layer.item_words),
+                mover.batch.eq(job.batch),
+                mover.item_words.eq(layer.item_words),
             ]
+        return load.error | store.error

@@ -38,7 +38,7 @@ class LaneGroup(wiring.Component):
     group : int
         Which group.
     dsp : str
-        How lanes and drains use multiplier blocks: see `SearchStep`.
+        One of `weightstream_hw.multipliers.MULTIPLIERS`.
 
     Attributes
     ----------

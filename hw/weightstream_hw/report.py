@@ -12,6 +12,7 @@ from weightstream.errors import TargetError
 from weightstream.spec.machine import PRESETS, Machine
 
 from .blocks import Block, Registered, find_block
+from .multipliers import MULTIPLIERS
 from .synthesis import (
     DEVICE_NAME,
     TARGETS,
@@ -93,7 +94,7 @@ def multipliers_of(target: str) -> str:
     """
     if target not in TARGETS:
         raise TargetError(f"there is no target {target!r}; try {', '.join(TARGETS)}")
-    return {"xc7": "xc7"}.get(target, "generic")
+    return target if target in MULTIPLIERS else "generic"
 
 
 def preset_verilog(preset: str, target: str | None = None) -> str:

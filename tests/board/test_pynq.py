@@ -19,8 +19,9 @@ from weightstream.board.names import INSTANCE, OVERLAY
 from weightstream.errors import DeviceError, TargetError
 from weightstream.golden import network as golden
 from weightstream.runtime.driver import Accelerator
+from weightstream.runtime.selftest import selftest
 from weightstream.spec.machine import PRESETS
-from weightstream.spec.registers import ID_MAGIC
+from weightstream.spec.registers import BY_NAME, ID_MAGIC
 from weightstream_hw.boards.description import BOARDS
 from weightstream_hw.boards.hwh import build_hwh
 
@@ -119,6 +120,16 @@ def test_interrupt_that_never_comes_is_polled_with_a_warning(overlay, network, x
         assert np.array_equal(y, golden.run(network, x))
         assert np.array_equal(device.run(model, x, raw=True), y)
         assert device.port.polling == "its interrupt does not come"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the interrupt of accelerator_0 does not come:UserWarning")
+def test_selftest_fails_where_the_interrupt_does_not_come(overlay, board):
+    for ignored, text in ((False, "came for each job"), (True, "not used: its interrupt does not come")):
+        SimulatedUio.ignored = ignored
+        steps = {step.name: step for step in selftest(f"pynq:{overlay}")}
+        assert (steps["interrupt"].text, steps["interrupt"].passed) == (text, not ignored)
+        assert steps["result"].text == ("interrupt" if ignored else "PASS")
 
 
 def test_overlay_without_controller_is_polled(board, tmp_path, network, x):
@@ -235,10 +246,13 @@ def test_other_cores_are_refused_by_name(board, tmp_path):
             ws.open(f"pynq:{path}")
 
 
-def test_wrong_gateware_behind_the_right_description_is_refused(overlay, board, monkeypatch):
-    read = board.port.read32
-    monkeypatch.setattr(board.port, "read32", lambda address: 0 if address == 0x80 else read(address))
-    with pytest.raises(TargetError, match="0x00000000"):
+@pytest.mark.parametrize("name", ["identity", "map", "machine"])
+def test_gateware_of_another_version_behind_the_right_description_is_refused(
+    overlay, board, monkeypatch, name
+):
+    read, place = board.port.read32, BY_NAME[name].address
+    monkeypatch.setattr(board.port, "read32", lambda address: 0 if address == place else read(address))
+    with pytest.raises(TargetError, match="0x00000000.*load the overlay that belongs to this version"):
         ws.open(f"pynq:{overlay}")
 
 
@@ -260,7 +274,6 @@ def test_no_root_is_explained(overlay, board, monkeypatch):
 
 
 def test_no_board_is_explained(monkeypatch):
-    monkeypatch.delattr(type(pynq.Device), "_active_device", raising=False)
     monkeypatch.setattr(pynq.Device, "_devices", [], raising=False)
     monkeypatch.delattr(pynq.Device, "_active_device", raising=False)
     monkeypatch.delenv("XILINX_XRT", raising=False)
@@ -279,13 +292,3 @@ def test_job_that_never_ends_times_out(overlay, board, network, x):
             device.run(ws.Model(network, b""), x, raw=True)
         board.port.clear_faults()
         assert np.array_equal(device.run(ws.Model(network, b""), x, raw=True), golden.run(network, x))
-
-
-@pytest.mark.skipif(pynq.__version__.startswith("3"), reason="pynq 3 loads them")
-def test_zynq_7000_under_pynq_4_is_explained(board, tmp_path, monkeypatch):
-    def refused(*_, **__):
-        raise TypeError("unsupported operand type(s) for /: 'float' and 'NoneType'")
-
-    monkeypatch.setattr(pynq, "Overlay", refused)
-    with pytest.raises(TargetError, match=r"it has dropped boards with Zynq-7000 .* which need pynq 3"):
-        ws.open(f"pynq:{write_overlay(tmp_path, 'pynq_z2')}")

@@ -14,23 +14,31 @@ def static(harness, m, *values):
 
 
 def one_at_a_time(harness, m):
-    """Assume that a mover is not started while it moves, and lead its counter from clock to clock."""
+    """Assume that a mover is not started while it moves; claim that it stays within its buffer."""
     dut = harness.dut
-    busy, rests = Signal(), harness.state("rest")
+    static(harness, m, dut.address, dut.size, dut.base, dut.batch, dut.item_words)
+    busy, rests, ended = Signal(), harness.state("rest", "walk"), dut.done | dut.error
     with m.If(dut.start):
         m.d.sync += busy.eq(1)
-    with m.Elif(dut.done):
+    with m.Elif(ended):
         m.d.sync += busy.eq(0)
     harness.assume(m, implies(dut.start, ~busy))
-    counts, counted = harness.inner("count", "run"), harness.inner("count", "done")
+    words = harness.inner("walk", "words", width=25)
     harness.claim(
         m,
-        implies(counts | counted, rests, busy, ~dut.done),
-        ~(counts & counted),
-        implies(~rests, busy, ~dut.done),
-        implies(dut.done, rests),
-        implies(harness.state("ask"), harness.inner("left", width=24) == dut.command.p.words),
+        implies(~rests, busy, ~ended),
+        implies(ended, rests),
+        ~(dut.done & dut.error),
+        implies(dut.command.valid, dut.command.p.words <= dut.size >> 3),
+        implies(dut.command.valid, dut.command.p.address == dut.address),
+        implies(harness.state("ask", "walk"), harness.inner("walk", "beyond") == (words > bound(dut.size))),
     )
+    harness.reach(m, dut.error)
+
+
+def bound(size):
+    """Return the most words that may be moved: those of the buffer, and that a command counts."""
+    return Mux((size >> 3) < (1 << 24), size >> 3, (1 << 24) - 1)
 
 
 class Inputs(Harness):
@@ -43,8 +51,8 @@ class Inputs(Harness):
         """Look at commands and words."""
         dut = self.dut
         self.assume(m, self.held_stream(dut.words))
-        static(self, m, dut.address, dut.base, dut.batch, dut.item_words)
         one_at_a_time(self, m)
+        moves = self.state("move", "walk")
         # Words that are due; each is written once, to the address behind the one before.
         due = Signal(24)
         wrote = dut.write.valid & dut.write.ready
@@ -62,10 +70,9 @@ class Inputs(Harness):
             implies(wrote, due != 0, dut.write.p.data == dut.words.payload),
             implies(wrote, dut.write.p.address == place[: len(dut.write.p.address)]),
             implies(dut.done, due == 0),
-            implies(self.state("move"), self.inner("left", width=24) == due),
-            implies(self.state("move"), dut.write.p.address == place[: len(dut.write.p.address)]),
-            implies(self.state("ask"), dut.write.p.address == (dut.base >> 3)[: len(dut.write.p.address)]),
-            implies(~self.state("move"), due == 0),
+            implies(moves, self.inner("walk", "left", width=24) == due),
+            implies(moves, dut.write.p.address == place[: len(dut.write.p.address)]),
+            implies(~moves, due == 0),
         )
         self.reach(m, dut.done & self.past(self.past(wrote)) & (dut.command.p.words == 2))
 
@@ -81,7 +88,6 @@ class Outputs(Harness):
     def rules(self, m):
         """Count words: asked for, there, given."""
         dut = self.dut
-        static(self, m, dut.address, dut.base, dut.batch, dut.item_words)
         one_at_a_time(self, m)
         asked = dut.read_valid & dut.read_ready
         given = dut.words.valid & dut.words.ready
@@ -92,14 +98,14 @@ class Outputs(Harness):
             m.d.sync += wanted.eq(dut.command.p.words)
         with m.Elif(given):
             m.d.sync += wanted.eq(wanted - 1)
-        moves = self.state("move")
+        moves = self.state("move", "walk")
         self.assume(
             m,
             implies(dut.read_data_valid, due != 0),
             implies(dut.written, moves, wanted == 0),
         )
         stored, shown = self.inner("fifo", "inner_level"), dut.words.valid
-        left = self.inner("left", width=24)
+        left = self.inner("walk", "left", width=24)
         self.claim(
             m,
             self.held_stream(dut.command),
@@ -133,6 +139,7 @@ class Program(Harness):
         self.assume(m, self.held_stream(dut.words))
         static(self, m, dut.image, dut.batch)
         config = dut.config_words
+        idle = self.state("rest") | self.state("failed")
         stalled = self.past(config.valid & ~config.ready & ~dut.config_done)
         self.claim(
             m,
@@ -140,6 +147,9 @@ class Program(Harness):
                 self.held_stream(commands)
                 for commands in (dut.command, dut.lanes_command, dut.keys_command, dut.records_command)
             ),
+            # Without items, nothing is read.
+            implies(~idle, dut.batch != 0),
+            implies(idle, ~dut.command.valid, ~dut.words.ready),
             self.held_stream(dut.lane_table),
             self.held(dut.layer_valid, dut.layer_ready, d.op, d.stored_lanes, dut.operation),
             implies(stalled, config.valid, config.payload == self.past(config.payload)),

@@ -1,5 +1,6 @@
 """What all proofs share: a block with free inputs, and words to say what holds about it."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 from amaranth.hdl import (
@@ -18,8 +19,8 @@ from amaranth.hdl import (
 from amaranth.lib.wiring import In
 
 
-class Harness(Elaboratable):
-    """A block whose inputs are anything, unless a rule says otherwise.
+class Harness(Elaboratable, ABC):
+    """A block whose inputs are anything, unless a rule says otherwise; each proof says its rules.
 
     Parameters
     ----------
@@ -46,9 +47,9 @@ class Harness(Elaboratable):
         self.rules(m)
         return m
 
+    @abstractmethod
     def rules(self, m):
         """Say what is assumed and what is claimed."""
-        raise NotImplementedError
 
     # ---- what is inside of the block, for claims that lead from one clock to the next ------------
 

@@ -108,6 +108,7 @@ class Reads(Harness):
         self.claim(
             m,
             queue_holds(self, m, watched, entry, "order") == level,
+            self.inner("full") == (level == OUTSTANDING),
             implies(
                 watched.active,
                 watched_burst.client < self.CLIENTS,

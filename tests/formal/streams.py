@@ -14,8 +14,9 @@ from weightstream_hw.decode.words import burst_beats, words_a_beat
 class Queue(Harness):
     """A word queue hands out what arrived: all, once, in order; a marker stays until `prime`.
 
-    The writer leaves one place free. Nothing is popped before the first `prime`, and neither `pop` nor
-    `prime` go on to what has not arrived.
+    The writer leaves one place free, and says of each word whether the marker comes next. Nothing is popped
+    before the first `prime`, nor in the clock behind any, and neither `pop` nor `prime` go on to what has not
+    arrived.
     """
 
     def __init__(self):
@@ -26,7 +27,7 @@ class Queue(Harness):
     def rules(self, m):
         """Watch any word, from its arrival until the next one is shown."""
         dut = self.dut
-        entry = data.StructLayout({"data": 16, "last": 1})
+        entry = data.StructLayout({"data": 16, "last": 1, "final": 1})
         latch = data.View(entry, self.read_data(0, "cells"))
         arriving = self.past(dut.words.valid)
         arrived = self.past(dut.words)
@@ -40,11 +41,15 @@ class Queue(Harness):
             m,
             implies(dut.words.valid, level < self.machine.queue_words - 1),
             implies(dut.prime, stored != 0),
-            implies(dut.pop, ~fresh, latch.last | (stored != 0)),
+            implies(dut.pop, ~fresh, latch.last | (stored != 0), ~self.past(dut.prime)),
         )
 
         enters = Signal(entry)
-        m.d.comb += [enters.data.eq(dut.words.data), enters.last.eq(dut.words.last)]
+        m.d.comb += [
+            enters.data.eq(dut.words.data),
+            enters.last.eq(dut.words.last),
+            enters.final.eq(dut.words.final),
+        ]
         watched = Watched(m, self.choose, dut.words.valid, leaves, level, enters)
         shown, seen = Signal(), Signal(entry)
         with m.If(leaves):
@@ -59,7 +64,8 @@ class Queue(Harness):
             dut.fresh == fresh,
             level < self.machine.queue_words,
         )
-        self._promises(m, stored, leaves, latch, fresh, arriving & arrived[-1])
+        self._promises(m, stored, leaves, latch, fresh, arriving & data.View(dut.words.shape(), arrived).last)
+        self._markers(m, stored, latch, fresh, watched)
         self.reach(m, waits & seen.last & dut.pop & (level == 2))
         self.reach(m, watched.next & dut.prime & latch.last & ~fresh & (watched.entry[16] == 0))
 
@@ -81,6 +87,49 @@ class Queue(Harness):
             implies(self.started, dut.at_end == self.past(latch.last | fresh)),
             implies(fresh, ~shown),
         )
+
+    def _markers(self, m, stored, latch, fresh, watched):
+        """Claim that what the queue knows about the latch is true, because what words say is."""
+        dut = self.dut
+        # Of the newest word: the marker comes next.
+        newest = Signal(data.StructLayout({"known": 1, "final": 1}))
+        with m.If(dut.words.valid):
+            m.d.sync += [newest.known.eq(~dut.words.last), newest.final.eq(dut.words.final)]
+        self.assume(m, implies(dut.words.valid & newest.known, dut.words.last == newest.final))
+
+        def says(before, entry):
+            return implies(~before.last, before.final == entry.last)
+
+        entry = latch.shape()
+        read, written = self.inner("read"), self.inner("written")
+        arriving = data.View(dut.words.shape(), self.inner("arriving"))
+
+        def at(place, name):
+            address = Signal(8, name=f"{name}_place")
+            m.d.comb += address.eq(place)
+            return data.View(entry, Value.cast(self.word(m, address, "cells")))
+
+        following, newest_stored = at(read, "following"), at(written - 1, "newest")
+        before = at(read + watched.ahead - 1, "before")
+        seen = data.View(entry, watched.entry)
+        first = fresh & (watched.ahead == 0)
+        self.claim(
+            m,
+            implies(~fresh, latch == at(read - 1, "latched")),
+            implies(arriving.valid, newest.known == ~arriving.last, newest.final == arriving.final),
+            implies(
+                ~arriving.valid & ~(fresh & (stored == 0)),
+                newest.known == ~newest_stored.last,
+                newest.final == newest_stored.final,
+            ),
+            implies(~arriving.valid & fresh & (stored == 0), ~newest.known),
+            implies(arriving.valid & ~(fresh & (stored == 0)), says(newest_stored, arriving)),
+            implies(watched.active & (watched.ahead < stored) & ~first, says(before, seen)),
+        )
+        # It was claimed of any word in memory, so it is true of the next one.
+        follows = implies((stored != 0) & ~fresh, says(latch, following))
+        self.assume(m, implies(self.started, self.past(follows)))
+        self.claim(m, implies(~fresh & ~self.past(dut.prime), self.inner("at_marker") == latch.last))
 
     def _promises(self, m, stored, leaves, latch, fresh, marker_arrives):
         """Claim that `ok` and `ready` mean what they say, two clocks late at most."""
@@ -151,7 +200,7 @@ class Fetch(Harness):
             implies(measured & (dut.tag.end != 0), dut.tag.skip < dut.tag.end, dut.tag.end <= words),
             implies(measured & (dut.tag.end != 0), dut.tag.end > words - count),
             implies(measured & (dut.tag.end == 0), request.p.beats == 0, dut.tag.marker),
-            implies(self.state("room"), ~self.inner("asked")),
+            implies(request.valid, self.state("ask")),
         )
         self.reach(m, request.valid & (request.p.beats == longest - 1) & (dut.tag.skip != 0))
         self.reach(m, request.valid & (request.p.beats == 1) & ~dut.tag.marker)

@@ -6,7 +6,6 @@ line of progress, saves the files that fail, and then ends with exit code 1.
 
 import argparse
 import importlib
-import importlib.util
 import json
 import os
 import random
@@ -30,11 +29,11 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 format_reader = importlib.import_module("format_reader")
 mutations = importlib.import_module("mutations")
+BACKENDS = importlib.import_module("coded_matrices").BACKENDS
 
 import weightstream as ws  # noqa: E402
 from weightstream.model import Model, from_bytes  # noqa: E402
 
-BACKENDS = ["numpy"] + ["numba"] * (importlib.util.find_spec("numba") is not None)
 #: A file may take so much memory beyond its own size, and so many seconds of the processor.
 EXTRA_BYTES = 64 << 20
 SECONDS = 5

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from column_path import Layer, Path, simulate
+from column_path import Layer, Path
+from simulation import simulate
 from weightstream.spec.machine import Machine
 from weightstream_hw.control.round import symbol_latency
 

@@ -20,13 +20,15 @@ from bus_bench import (
     machine_of,
     receive,
     send,
-    simulate,
     words_at,
 )
+from simulation import simulate
 from weightstream_hw.bus.axi import OUTSTANDING
 from weightstream_hw.bus.bursts import BurstSplitter
 from weightstream_hw.bus.read_master import ReadMaster
 from weightstream_hw.bus.reader import LinearReader
+from weightstream_hw.bus.stream_register import StreamRegister
+from weightstream_hw.sim.bench import run_stream
 
 # ---- helpers -------------------------------------------------------------------------------------
 
@@ -248,6 +250,15 @@ def test_flush_swallows_what_is_outstanding(after):
         await memory.serve_reads(ctx, dut.master.bus)
 
     simulate(dut, bench, background=[memory_bench])
+
+
+@pytest.mark.parametrize("stall", STALLS)
+def test_stream_register_passes_all_on_in_order(stall):
+    dut = StreamRegister(64)
+    words = [random.Random(18).randrange(1 << 64) for _ in range(100)]
+    passed, clocks = run_stream(dut, words, len(words), seed=19, stall=stall)
+    assert passed == words
+    assert (clocks == len(words) + dut.latency) == (stall == 0)
 
 
 # ---- refusals ------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
+from simulation import simulate
 from weightstream.spec.image import (
     CONFIG_COARSE,
     CONFIG_COLUMN_FIELD,
@@ -86,10 +86,7 @@ def hw_load(words, seed=0, stall=0.0, behind=0):
             clocks += 1
             assert clocks < 100_000, "no end"
 
-    sim = Simulator(dut)
-    sim.add_clock(1e-8)
-    sim.add_testbench(bench)
-    sim.run()
+    simulate(dut, bench)
     return writes, clocks, errors, left
 
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from bus_bench import simulate
+from simulation import simulate
 from weightstream_hw.bus.counters import EventCounters
 
 

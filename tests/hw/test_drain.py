@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from amaranth.hdl import Module, ResetInserter, Signal
-from amaranth.sim import Simulator
 
+from simulation import simulate
 from weightstream.golden.compute.requantise import requantise
 from weightstream.golden.compute.thresholds import thresholds
 from weightstream.ir.network import Requantise, Thresholds
@@ -253,12 +253,7 @@ class Bench:
                 found.append(self.written)
                 self.written = {}
 
-        sim = Simulator(ResetInserter(self.reset)(self.module))
-        sim.add_clock(1e-8)
-        sim.add_testbench(main)
-        sim.add_testbench(self.answer, background=True)
-        sim.add_testbench(self.collect, background=True)
-        sim.run()
+        simulate(ResetInserter(self.reset)(self.module), main, watching=[self.answer, self.collect])
         return found
 
 

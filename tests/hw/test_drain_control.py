@@ -4,8 +4,8 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
+from simulation import simulate
 from weightstream.spec.machine import Machine
 from weightstream_hw.control.drains import DrainControl
 from weightstream_hw.control.round import symbol_latency
@@ -64,10 +64,7 @@ def hw_drain(machine, tiles, seed=0):
                 await quiet_tick()
                 assert ctx.get(dut.ready) and not (ctx.get(dut.start) or ctx.get(dut.tile_done))
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(dut, bench)
     return times
 
 

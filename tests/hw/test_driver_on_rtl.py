@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import machine_networks
+import needs
 import weightstream as ws
 from bench_driver import resident
 from weightstream.errors import DeviceError
@@ -32,6 +33,19 @@ def case():
     net = machine_networks.chain(np.random.default_rng(1), TINY, [30, 20])
     x = machine_networks.random_inputs(np.random.default_rng(2), net, 3)
     return Model(net, b""), x, golden.run(net, x)
+
+
+def test_a_device_shows_what_it_is_and_has_counted(device, case):
+    model, x, _ = case
+    with device.loaded(model):
+        device.run(model, x)
+        text = str(device)
+    assert f"machine {' ' * 5}" in text and str(TINY) in text
+    assert f"0x{TINY.digest:08X}" in text
+    assert f"network, loaded  {model!r}" in text
+    assert f"{device.counters()['jobs']}  Jobs that ended." in text
+    assert "Clocks in which a job was under way." in device._repr_html_()
+    assert repr(device) == f"<accelerator: {TINY}>"
 
 
 def run_many(device, case, jobs):
@@ -134,7 +148,9 @@ def test_memory_that_is_used_up_is_refused_in_numbers(device, case):
     model, x, expected = case
     with device.buffer(MEMORY_BYTES - 8192) as large:
         buffers = device.port.buffers
-        with pytest.raises(DeviceError, match=rf"no memory for .* bytes: .* has {MEMORY_BYTES} bytes in all"):
+        with pytest.raises(
+            DeviceError, match=rf"no memory for .* bytes: .* left of {MEMORY_BYTES}: free other buffers"
+        ):
             device.run(model, x)
         device.unload(model)
         assert device.port.buffers == buffers
@@ -162,7 +178,7 @@ def test_selftest_passes():
 
 
 def test_run_on_the_simulated_accelerator_shows_a_note(tmp_path):
-    testing = pytest.importorskip("typer.testing")
+    testing = needs.package("typer.testing")
     from weightstream.cli.app import app
 
     weights = np.random.default_rng(1).integers(-4, 5, (20, 30)).astype(np.int8)

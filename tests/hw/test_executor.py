@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
+from simulation import simulate
 from weightstream.spec import image
 from weightstream.spec.machine import Machine
 from weightstream.spec.registers import ErrorCode
@@ -80,10 +80,7 @@ class Surroundings:
                         assert ctx.get(getattr(dut.descriptor, name)) == value
                 self._follow(ctx, dut)
 
-        simulator = Simulator(dut)
-        simulator.add_clock(1e-8)
-        simulator.add_testbench(bench)
-        simulator.run()
+        simulate(dut, bench)
         return self
 
     def _fields(self, number):
@@ -145,7 +142,7 @@ def expected_events(operations, batch):
                 events.append(("store",))
             case image.OP_MATRIX:
                 events.append(("configure",))
-                events += [("pass_start", item) for item in range(0, max(batch, 1), d["positions"])]
+                events += [("pass_start", item) for item in range(0, batch, d["positions"])]
             case image.OP_END:
                 events.append(("done",))
     return events
@@ -168,7 +165,7 @@ def test_a_program_runs_in_order(seed, loading):
     assert len(found.clocks["loaders_start"]) == len(found.clocks["pass_start"]) == 3 + 5 + 1 + 3
 
 
-@pytest.mark.parametrize("batch", [0, 1, 4, 5, 65_535])
+@pytest.mark.parametrize("batch", [1, 4, 5, 65_535])
 def test_a_pass_begins_for_every_item(batch):
     operations = [layer(4 if batch < 10 else 4095), END]
     found = Surroundings(operations, batch, 3).run()

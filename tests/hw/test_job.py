@@ -5,8 +5,8 @@ import inspect
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
+from simulation import simulate
 from weightstream.spec.machine import Machine
 from weightstream.spec.registers import ErrorCode
 from weightstream_hw.control.job import JobControl
@@ -70,10 +70,7 @@ def simulated(bench):
             assert job.idle and not job.resets()
             await bench(job, **arguments)
 
-        simulator = Simulator(dut)
-        simulator.add_clock(1e-8)
-        simulator.add_testbench(whole)
-        simulator.run()
+        simulate(dut, whole)
 
     # What pytest passes is all but the job.
     _, *parameters = inspect.signature(bench).parameters.values()

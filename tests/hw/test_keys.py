@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
+from simulation import simulate
 from weightstream.codec.keys import KeyCode, decode_keys, encode_keys
 from weightstream.golden.decode.keys import RiceKeyDecoder as GoldenKeyDecoder
 from weightstream.spec.image import KEY_CLASS_FIELDS, KEYS_CLASSES, KEYS_NONE, KEYS_RICE
@@ -343,7 +344,4 @@ def test_latency_matches_statement():
         assert writes == [dut.latency + 2 * i for i in range(8)]
         assert ready == [writes[-1] + 1]
 
-    sim = Simulator(dut)
-    sim.add_clock(1e-8)
-    sim.add_testbench(bench)
-    sim.run()
+    simulate(dut, bench)

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from coded_matrices import gaussian, given_contexts, random_model
 from lane_bench import Bench
 from lane_rounds import plan_pass
-from weightstream.codec import matrix
 from weightstream.codec.contexts import ContextModel
 from weightstream.codec.matrix import check_weights, code_matrix
 from weightstream.errors import FormatError
@@ -20,36 +20,15 @@ from weightstream.spec.machine import Machine
 # ---- matrices ------------------------------------------------------------------------------------
 
 
-def class_map(rng, classes, length):
-    rest = rng.integers(0, classes, length - classes)
-    return rng.permutation(np.concatenate([np.arange(classes), rest])).astype(np.uint8)
-
-
-def random_model(rng, rows=1, columns=1, previous=1, back=1, distance=1, tables=6):
-    return ContextModel(
-        row_classes=rows,
-        columns=class_map(rng, columns, columns + 3) if columns > 1 else np.zeros(1, np.uint8),
-        previous=class_map(rng, previous, 16),
-        back=class_map(rng, back, 16),
-        distance=distance,
-        tables=rng.integers(0, tables, (rows, columns, previous, back)).astype(np.uint8),
-    )
-
-
 def code(rng, weights, layout, *, sharing=None, model=None, free_rows=True):
     """Code a matrix, with contexts that are not searched for."""
     model = model or ContextModel()
     row_class = rng.integers(0, model.row_classes, len(weights)).astype(np.uint8)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matrix, "search_contexts", lambda *_, **__: (model, row_class, 0.0))
+    with given_contexts(model, row_class):
         coded, _ = code_matrix(
             weights, check_weights(weights), layout=layout, sharing=sharing, free_rows=free_rows
         )
     return coded
-
-
-def gaussian(rng, rows, columns, deviation=2.0):
-    return np.clip(np.rint(rng.normal(0, deviation, (rows, columns))), -8, 7).astype(np.int8)
 
 
 def decode(coded, machine, *, seed=0, passes=1, **options):
@@ -170,7 +149,7 @@ def test_lane_without_words_reads_zeros(slots):
 )
 def test_passes_follow_one_another(slots, idle, arrival):
     rng = np.random.default_rng(slots)
-    coded = code(rng, gaussian(rng, slots + 3, 12, 3.0), Layout(1, slots))
+    coded = code(rng, gaussian(rng, slots + 3, 12, deviation=3.0), Layout(1, slots))
     bench = decode(coded, machine(1, slots), passes=3, idle=idle, arrival=arrival)
     assert bench.checked == 3 * coded.plan.rows * coded.row_symbols
     assert (bench.waits > 20) == (arrival < 1)
@@ -187,7 +166,7 @@ def test_reset_makes_a_new_beginning(rounds):
 @pytest.mark.parametrize("seed", range(4))
 def test_impossible_row_end_sets_corrupt(seed):
     rng = np.random.default_rng(seed)
-    weights = gaussian(rng, 40, 6, 1.5)
+    weights = gaussian(rng, 40, 6, deviation=1.5)
     coded = code(rng, weights, Layout(1, 8), free_rows=False)
     words = rng.integers(0, 1 << 16, 60).astype(np.uint16)
     coded = replace(coded, lanes=[words])

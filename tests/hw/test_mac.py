@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
+from simulation import simulate
 from weightstream.golden.compute.mac import mac
 from weightstream.spec.machine import Machine
 from weightstream_hw.compute.mac import Mac
@@ -79,10 +79,7 @@ class Bench:
         return found
 
     def run(self, bench):
-        sim = Simulator(self.dut)
-        sim.add_clock(1e-8)
-        sim.add_testbench(bench)
-        sim.run()
+        simulate(self.dut, bench)
 
 
 async def accumulate(bench, ctx, columns, signed, extreme):

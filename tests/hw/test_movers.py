@@ -3,10 +3,9 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
 from weightstream.spec.machine import Machine
-from weightstream_hw.control.movers import BatchWords, InputMover, OutputMover
+from weightstream_hw.control.movers import BatchWalk, InputMover, OutputMover
 from weightstream_hw.sim.bench import Bench
 
 MACHINE = Machine(address_bits=40, pool_bytes=1 << 14)
@@ -21,20 +20,31 @@ def random_words(count, seed):
     return [rng.getrandbits(64) for _ in range(count)]
 
 
-async def move(ctx, dut, base, batch, item_words):
-    """Start a mover; return the clocks until it is done."""
-    for name, value in (("address", ADDRESS), ("base", base), ("batch", batch), ("item_words", item_words)):
+async def move(ctx, dut, base, batch, item_words, size=None):
+    """Start a mover; return the clocks until it is done. By default the buffer has just the bytes."""
+    for name, value in (
+        *(("address", ADDRESS), ("base", base), ("batch", batch), ("item_words", item_words)),
+        ("size", 8 * batch * item_words if size is None else size),
+    ):
         ctx.set(getattr(dut, name), value)
     ctx.set(dut.start, 1)
     await ctx.tick()
     ctx.set(dut.start, 0)
     clocks = 1
-    while not ctx.get(dut.done):
+    while not (ctx.get(dut.done) or ctx.get(dut.error)):
         await ctx.tick()
         clocks += 1
+    assert ctx.get(dut.error) == (moved(base, batch, item_words, size) < batch * item_words)
+    assert ctx.get(dut.done) != ctx.get(dut.error)
     await ctx.tick()
-    assert not ctx.get(dut.done), "one pulse"
+    assert not (ctx.get(dut.done) or ctx.get(dut.error)), "one pulse"
     return clocks
+
+
+def moved(_base, batch, item_words, size=None):
+    """Return the words of a job: none if its buffer is too small, or a command cannot count them."""
+    words = batch * item_words
+    return words if size is None or words <= min(size // 8, (1 << 24) - 1) else 0
 
 
 def command(payload):
@@ -42,8 +52,8 @@ def command(payload):
 
 
 def hw_load(jobs, seed=0, stall=0.0):
-    """Load batches (base, batch, items' words); return commands, writes, words, clocks of each."""
-    counts = [batch * item_words for _, batch, item_words in jobs]
+    """Load batches (base, batch, items' words, perhaps size); return commands, writes, words, clocks."""
+    counts = [moved(*job) for job in jobs]
     dut = InputMover(MACHINE)
     bench = Bench(dut, seed=seed, stall=stall)
     words = random_words(sum(counts), seed)
@@ -63,13 +73,13 @@ def hw_load(jobs, seed=0, stall=0.0):
 
 
 def hw_store(jobs, seed=0, stall=0.0, latency=2, answer=7, pool_stall=None):
-    """Store batches (base, batch, items' words) from a pool of random words.
+    """Store batches (base, batch, items' words, perhaps size) from a pool of random words.
 
     Returns
     -------
     commands, words, pool, clocks of each job, the most words that were read and not yet taken
     """
-    counts = [batch * item_words for _, batch, item_words in jobs]
+    counts = [moved(*job) for job in jobs]
     dut = OutputMover(MACHINE)
     bench = Bench(dut, seed=seed, stall=stall)
     commands = bench.sink(dut.command, sum(count > 0 for count in counts))
@@ -120,38 +130,46 @@ def hw_store(jobs, seed=0, stall=0.0, latency=2, answer=7, pool_stall=None):
 # ---- how many ------------------------------------------------------------------------------------
 
 
-def test_words_of_a_batch_are_counted():
-    dut = BatchWords()
-    rng = random.Random(1)
-    factors = [
-        (1, 1),
-        (0, 9),
-        (9, 0),
-        (2, (1 << 18) - 1),
-        *((rng.randrange(64), rng.randrange(999)) for _ in "abc"),
-    ]
+@pytest.mark.parametrize("batch,item_words", [(1, 1), (7, 5), (2, (1 << 18) - 1), (64, (1 << 18) - 1)])
+def test_a_command_asks_for_all_words_of_a_batch(batch, item_words):
+    dut = BatchWalk(MACHINE)
+    bench = Bench(dut, seed=0)
+    commands, clocks = bench.sink(dut.command, 2), []
 
-    async def bench(ctx):
-        for batch, item_words in factors:
-            ctx.set(dut.batch, batch)
-            ctx.set(dut.item_words, item_words)
-            ctx.set(dut.start, 1)
-            await ctx.tick()
-            ctx.set(dut.start, 0)
-            clocks = 1
-            while not ctx.get(dut.done):
-                await ctx.tick()
-                clocks += 1
-            assert clocks == batch + 2
-            for _ in range(3):
-                assert ctx.get(dut.words) == batch * item_words
-                await ctx.tick()
-                assert not ctx.get(dut.done)
+    async def start(ctx):
+        ctx.set(dut.finish, 1)
+        for size in (8 * batch * item_words + 8, 8 * batch * item_words):
+            clocks.append(await move(ctx, dut, 64, batch, item_words, size))
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(bench)
-    simulator.run()
+    bench.process(start)
+    bench.run()
+    assert [command(c) for c in commands] == [(ADDRESS, batch * item_words, 0)] * 2
+    # One clock for the command, one for the end.
+    assert clocks == [(batch + 2) + 1 + 1] * 2
+
+
+MOST = (1 << 18) - 1
+#: Jobs (base, batch, items' words, size) of more words than the buffer holds.
+BEYOND = [
+    *[(64, 1, 1, 0), (64, 1, 1, 7), (64, 3, 5, 119), (64, 7, 9, 8 * 62), (64, 2, 100, 8)],
+    *[(64, batch, MOST, size) for batch in (65, 5000) for size in (8, 0xFFFF_FFF8)],
+]
+
+
+@STALLS
+def test_no_input_is_read_behind_the_buffer(stall):
+    jobs = [job for beyond in BEYOND for job in (beyond, (8, 2, 3, 48 + 7))]
+    commands, writes, words, _ = hw_load(jobs, 5, stall)
+    assert commands == [(ADDRESS, 6, 0)] * len(BEYOND)
+    assert writes == [(1 + i % 6, word, 0xFF) for i, word in enumerate(words)]
+
+
+@STALLS
+def test_no_output_is_written_behind_the_buffer(stall):
+    jobs = [job for beyond in BEYOND for job in (beyond, (8, 2, 3, 48 + 7))]
+    commands, words, pool, _, _ = hw_store(jobs, 5, stall)
+    assert commands == [(ADDRESS, 6, 0)] * len(BEYOND)
+    assert words == pool[1:7] * len(BEYOND)
 
 
 # ---- inputs --------------------------------------------------------------------------------------
@@ -170,7 +188,7 @@ def test_inputs_of_jobs_do_not_mix(stall):
     jobs = [(0, 3, 4), (64, 0, 4), (128, 2, 9), (256, 5, 0), (8, 1, 1)]
     commands, writes, words, _ = hw_load(jobs, 2, stall)
     assert commands == [(ADDRESS, count, 0) for count in (12, 18, 1)]
-    addresses = [base // 8 + i for base, batch, item_words in jobs for i in range(batch * item_words)]
+    addresses = [base // 8 + i for base, *rest in jobs for i in range(moved(base, *rest))]
     assert writes == [(address, word, 0xFF) for address, word in zip(addresses, words, strict=True)]
 
 
@@ -183,7 +201,7 @@ def test_no_inputs_are_loaded_without_a_command(batch, item_words):
 def test_inputs_move_a_word_a_clock():
     *_, [clocks] = hw_load([(0, 4, 50)])
     # To the command, to the first word, for the words, to the end.
-    assert clocks == (4 + 3) + 1 + 4 * 50 + 1
+    assert clocks == (4 + 2) + 1 + 4 * 50 + 1
 
 
 # ---- outputs -------------------------------------------------------------------------------------

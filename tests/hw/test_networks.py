@@ -1,24 +1,18 @@
 """Whole networks on the compiled RTL, bit for bit those of the golden model."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import machine_networks
-from weightstream import Model, compress
-from weightstream.errors import DeviceError
+import mnist_networks
+from weightstream import Model
 from weightstream.golden import network as golden
 from weightstream.runtime.driver import Accelerator
 from weightstream.runtime.sim_port import SimPort
 from weightstream.spec.cycles import choose_sharing, layer_cycles
 from weightstream.spec.layout import Sharing
 from weightstream.spec.machine import PRESETS
-from weightstream.spec.registers import ErrorCode
-from weightstream_hw.sim.compiled import Fault
 
-MNIST = Path(__file__).resolve().parents[2] / "examples" / "mnist"
 TINY = PRESETS["tiny"]
 
 
@@ -92,22 +86,9 @@ def test_a_layer_takes_the_clocks_that_the_compressor_counts(device, rows, colum
     assert 0.9 * expected < cycles < 1.02 * expected + 600
 
 
-def _mnist(name, bits):
-    sys.path.insert(0, str(MNIST))
-    try:
-        from data import load_calibration, load_excerpt, to_input
-    finally:
-        sys.path.remove(str(MNIST))
-    calibration = None if bits is None else to_input(load_calibration())
-    model = compress(MNIST / name, bits=bits, calibration=calibration, layout=TINY, batch=50)
-    return model, to_input(load_excerpt()[0])
-
-
-@pytest.mark.parametrize(
-    "name,bits", [("lenet-300-100.onnx", 4), ("lenet-300-100-ternary.onnx", None)], ids=["int4", "ternary"]
-)
-def test_mnist_networks_on_100_images(device, name, bits):
-    model, x = _mnist(name, bits)
+@pytest.mark.parametrize("name", mnist_networks.NETWORKS)
+def test_mnist_networks_on_100_images(device, name):
+    model, x = mnist_networks.mnist(name, layout=TINY, batch=50)
     from weightstream.runtime.numpy_device import NumpyDevice
 
     expected = NumpyDevice().run(model, x[:100], raw=True)
@@ -117,103 +98,6 @@ def test_mnist_networks_on_100_images(device, name, bits):
     # All but a few clocks decode symbols.
     assert profile["busy"] * TINY.slots > 0.95 * profile["cycles"]
     device.unload(model)
-
-
-def _simple(rng, batch=2):
-    weights = rng.integers(-4, 5, (40, 30)).astype(np.int8)
-    network = machine_networks.single(weights, TINY)
-    return network, machine_networks.random_inputs(rng, network, batch)
-
-
-@pytest.mark.parametrize("fault", [Fault.SLVERR, Fault.DECERR], ids=str)
-def test_a_memory_error_ends_the_job_and_the_next_one_runs(device, fault):
-    network, x = _simple(np.random.default_rng(1))
-    model = Model(network, b"")
-    image = device.load(model)
-    address = device._loaded[id(model)][2].address + len(image.data) // 2
-    device.port.add_fault(fault, address, 64)
-    with pytest.raises(DeviceError, match="READ_RESPONSE") as caught:
-        device.run(model, x)
-    assert caught.value.code == ErrorCode.READ_RESPONSE
-    device.port.clear_faults()
-    assert np.array_equal(device.run(model, x, raw=True), golden.run(network, x))
-    device.unload(model)
-
-
-def test_a_memory_that_never_answers_trips_the_watchdog(device):
-    from weightstream.spec.registers import BY_NAME
-
-    network, x = _simple(np.random.default_rng(2))
-    model = Model(network, b"")
-    device.load(model)
-    device.port.write32(BY_NAME["watchdog"].address, 5000)
-    device.port.add_fault(Fault.SILENT)
-    with pytest.raises(DeviceError, match="WATCHDOG"):
-        device.run(model, x)
-    device.port.clear_faults()
-    device.port.write32(BY_NAME["watchdog"].address, 1 << 24)
-    assert np.array_equal(device.run(model, x, raw=True), golden.run(network, x))
-    device.unload(model)
-
-
-@pytest.mark.parametrize(
-    "offset,value,code",
-    [
-        (0, 0x12, ErrorCode.MAGIC),
-        (4, 0x02, ErrorCode.VERSION),
-        (8, None, ErrorCode.DIGEST),
-        (64 + 128, 0x0F, ErrorCode.DESCRIPTOR),
-    ],
-    ids=["magic", "version", "digest", "descriptor"],
-)
-def test_a_corrupt_image_has_its_own_code(device, offset, value, code):
-    network, x = _simple(np.random.default_rng(3))
-    model = Model(network, b"")
-    device.load(model)
-    data = device._loaded[id(model)][2].data
-    before = int(data[offset])
-    data[offset] = before ^ 1 if value is None else value
-    with pytest.raises(DeviceError) as caught:
-        device.run(model, x)
-    assert caught.value.code == code
-    data[offset] = before
-    assert np.array_equal(device.run(model, x, raw=True), golden.run(network, x))
-    device.unload(model)
-
-
-def _fuzz(device, rng, images):
-    """Run corrupted images; each must end, and an intact one runs right afterwards."""
-    from weightstream.spec.registers import BY_NAME
-
-    device.port.write32(BY_NAME["watchdog"].address, 3000)
-    network, x = _simple(rng)
-    expected = golden.run(network, x)
-    model = Model(network, b"")
-    image = device.load(model)
-    data = device._loaded[id(model)][2].data
-    codes = set()
-    for number in range(images):
-        good = data.copy()
-        for _ in range(int(rng.integers(1, 4))):
-            at = int(rng.integers(12, len(image.data)))
-            data[at] = rng.integers(256)
-        try:
-            device.run(model, x)
-            codes.add(ErrorCode.NONE)
-        except DeviceError as error:
-            codes.add(error.code)
-        data[:] = good
-        if number % 8 == 7:
-            assert np.array_equal(device.run(model, x, raw=True), expected)
-    device.port.write32(BY_NAME["watchdog"].address, 1 << 24)
-    assert codes <= set(ErrorCode)
-    device.unload(model)
-    return codes
-
-
-def test_corrupted_images_never_hang(device):
-    codes = _fuzz(device, np.random.default_rng(4), 40)
-    assert len(codes) > 2
 
 
 @pytest.mark.long
@@ -226,6 +110,20 @@ def test_many_random_networks(name):
 
 
 @pytest.mark.long
-def test_thousands_of_corrupted_images(device):
-    for seed in range(20):
-        _fuzz(device, np.random.default_rng(seed), 150)
+@pytest.mark.parametrize(
+    "sharing",
+    [
+        None,
+        Sharing(clone_slots=2, clone_groups=4, split_slots=4),
+        Sharing(clone_slots=2, split_groups=8),
+    ],
+    ids=["alone", "clones", "parts"],
+)
+def test_the_largest_preset_equals_golden(sharing):
+    # Compiling it takes minutes.
+    with Accelerator(SimPort(PRESETS["kv260"])) as device:
+        check_random(device, np.random.default_rng(7), sharing)
+        rng = np.random.default_rng(8)
+        network = machine_networks.chain(rng, device.machine, [300, 700, 40], sharing)
+        x = machine_networks.random_inputs(rng, network, 33)
+        assert np.array_equal(run(device, network, x), golden.run(network, x))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from column_path import simulate
+from simulation import simulate
 from weightstream.spec.machine import Machine
 from weightstream_hw.activations.pool import Pool
 

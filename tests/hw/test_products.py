@@ -4,8 +4,8 @@
 import numpy as np
 import pytest
 from amaranth.hdl import Module
-from amaranth.sim import Simulator
 
+from simulation import simulate
 from weightstream.golden.compute.mac import mac
 from weightstream.spec.machine import Machine
 from weightstream_hw.compute.mac import Mac
@@ -15,13 +15,6 @@ EXTREMES = {False: (0, 255), True: (-128, 127)}
 
 
 # ---- helpers -------------------------------------------------------------------------------------
-
-
-def simulate(dut, bench):
-    sim = Simulator(dut)
-    sim.add_clock(1e-8)
-    sim.add_testbench(bench)
-    sim.run()
 
 
 async def write_palette(ctx, centre, palette):
@@ -95,11 +88,7 @@ def test_products_match_golden(group, signed, spacing):
             await ctx.tick()
             clock += 1
 
-    sim = Simulator(centre)
-    sim.add_clock(1e-8)
-    sim.add_testbench(drive)
-    sim.add_testbench(gather, background=True)
-    sim.run()
+    simulate(centre, drive, watching=[gather])
 
     assert len(found) == starts * PAIRS
     assert found[-1][0] + 1 == centre.cycles(starts) + (spacing - PAIRS) * (starts - 1)

@@ -1,68 +1,20 @@
 """The front end: what it asks memory for, what it hands on, what it refuses."""
 
 import random
-from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from descriptors import IMPOSSIBLE, MACHINE, POSSIBLE, case, layer
+from weightstream.errors import ImageError
+from weightstream.golden.machine import check_descriptor
 from weightstream.spec import image
-from weightstream.spec.machine import Machine
+from weightstream.spec.operations import refusals
 from weightstream.spec.registers import ErrorCode
 from weightstream_hw.control.program import ProgramReader
 from weightstream_hw.sim.bench import Bench
 
-MACHINE = Machine(lanes=16, slots=8, group=2, passes=2, column_classes=64, patch_words=64, address_bits=40)
 IMAGE, PROGRAM = 0xAB_0000_1230, 0x540
-#: A layer within the limits of the machine; not at them.
-LEGAL = {
-    "op": image.OP_MATRIX,
-    "key_mode": image.KEYS_RICE,
-    "row_groups": 2,
-    "stored_lanes": 3,
-    "config_words": 5,
-    "rows": 100,
-    "tile_rows": 16,
-    "tiles": 7,
-    "row_lanes": 16,
-    "part_symbols": 30,
-    "positions": 4,
-    "column_period": 2,
-    "distance": 1,
-    "keys_offset": 0x1000,
-    "keys_words": 9,
-    "records_offset": 0x2000,
-    "records_words": 100,
-    "part_words": 4,
-    "chunk_words": 4,
-}
-TABULATED = {"product_tables": 1, "group_log2": 1}
-#: How far a layer may go.
-LIMITS = {
-    "stored_lanes": 16,
-    "row_groups": 2,
-    "passes": 1,
-    "column_period": 64,
-    "chunk_words": 64,
-    "input_base": MACHINE.pool_bytes - 8,
-    "output_base": MACHINE.pool_bytes - 8,
-    "last_full": 8,
-    "distance": 16,
-}
-COUNTS = ("rows", "tiles", "part_symbols", "positions", "tile_rows", "row_groups", "stored_lanes")
-COUNTS += ("chunk_words", "part_words", "column_period")
-IMPOSSIBLE = [
-    *({name: 0} for name in COUNTS),
-    *({name: limit + (8 if name.endswith("_base") else 1)} for name, limit in LIMITS.items()),
-    *({name: 4} for name in ("clone_log2", "split_log2")),
-    {"clone_log2": 2, "split_log2": 2},
-    {"group_log2": 1},
-    *(TABULATED | change for change in ({"clone_log2": 1}, {"split_log2": 1}, {"split_groups": 1})),
-    TABULATED | {"row_groups": 1},
-    TABULATED | {"group_log2": 2},
-    *({"op": op} for op in (4, 15)),
-]
-
-
 STREAMS = ("command", "lanes_command", "records_command", "keys_command", "lane_table", "config_words")
 
 
@@ -74,12 +26,12 @@ def header(magic=image.MAGIC, version=image.VERSION, digest=MACHINE.digest, word
     return words_of(image.HEADER.pack(magic, version, digest, 1 << 20, PROGRAM, words, 3))
 
 
-def operation(seed, **changes):
+def operation(seed, **given):
     """Return an operation: its fields, its lane table, its configuration."""
     rng = random.Random(seed)
-    fields = LEGAL | changes
-    if fields["op"] != image.OP_MATRIX:
-        return {"op": fields["op"], "item_words": seed}, [], []
+    if given.get("op", image.OP_MATRIX) != image.OP_MATRIX:
+        return given | {"item_words": seed}, [], []
+    fields = layer(**given)
     return fields, *(
         [rng.getrandbits(64) for _ in range(fields[n])] for n in ("stored_lanes", "config_words")
     )
@@ -149,9 +101,9 @@ def hw_read(words, expected, *, batch=1, seed=0, stall=0.0, machine=MACHINE, fai
             now = {field.name: ctx.get(getattr(dut.descriptor, field.name)) for field in image.DESCRIPTOR}
             events.append(("layer", ctx.get(dut.operation), now))
             await take(dut.layer_ready, dut.layer_valid)
-            for _ in range(d["config_words"]):
-                await take(dut.config_words.ready, dut.config_words.valid)
             if d["op"] == image.OP_MATRIX:
+                for _ in range(d["config_words"]):
+                    await take(dut.config_words.ready, dut.config_words.valid)
                 await ctx.tick().repeat(rng.randrange(1, 4))
                 ctx.set(dut.config_done, 1)
                 await ctx.tick()
@@ -180,8 +132,8 @@ def test_operations_are_handed_on_in_order(stall):
     operations = [
         operation(1, op=image.OP_LOAD),
         operation(2),
-        operation(3, key_mode=image.KEYS_NONE, stored_lanes=16, config_words=1),
-        operation(4, key_mode=image.KEYS_CLASSES, config_words=0, stored_lanes=1, records_words=0, low=-5),
+        operation(3, key_mode=image.KEYS_NONE, config_words=1),
+        operation(4, key_mode=image.KEYS_CLASSES, config_words=0, row_groups=1, low=-5),
         operation(5, op=image.OP_STORE),
         END,
     ]
@@ -190,11 +142,9 @@ def test_operations_are_handed_on_in_order(stall):
     assert hw_read(words, expected, batch=9, seed=6, stall=stall) == (expected, [])
 
 
-@pytest.mark.parametrize(
-    "batch,positions", [(0, 4), (1, 4), (4, 4), (5, 4), (8, 4), (9, 4), (30, 1), (7, 4095)]
-)
-def test_memory_is_read_once_a_pass(batch, positions):
-    operations = [operation(7, positions=positions), END]
+@pytest.mark.parametrize("batch,clone_log2", [(1, 1), (4, 1), (5, 1), (8, 1), (9, 1), (31, 0), (7, 3)])
+def test_memory_is_read_once_a_pass(batch, clone_log2):
+    operations = [operation(7, clone_log2=clone_log2), END]
     expected = expected_events(operations, batch)
     assert hw_read(header() + program(operations), expected, batch=batch, seed=8, stall=0.2) == (expected, [])
 
@@ -210,40 +160,48 @@ def test_a_wrong_header_has_its_own_code(field, used, stall):
         assert found == (expected, [(ErrorCode[field.upper()], IMAGE)])
 
 
-def check_refused(machine, changes):
-    """Check that a layer is refused, with its own address, before anything that it needs is read."""
+def test_a_job_without_items_is_refused_before_memory_is_read():
+    assert hw_read([], [], batch=0, fails=True) == ([], [(ErrorCode.BATCH, IMAGE)])
+
+
+# ---- what gateware and golden machine refuse -----------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", POSSIBLE.values(), ids=POSSIBLE.keys())
+def test_both_take_what_the_machine_has(entry):
+    machine, fields = case(*entry)
+    if fields["op"] != image.OP_END:
+        check_descriptor(fields, machine)
+    rng = random.Random(1)
+    sizes = (fields["stored_lanes"], fields["config_words"]) if fields["op"] == image.OP_MATRIX else (0, 0)
+    operations = [(fields, *([rng.getrandbits(64) for _ in range(size)] for size in sizes))]
+    operations += [END] * (fields["op"] != image.OP_END)
+    expected = expected_events(operations, 3)
+    words = header(digest=machine.digest) + program(operations)
+    assert hw_read(words, expected, batch=3, machine=machine) == (expected, [])
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5], ids=["free", "stalled"])
+@pytest.mark.parametrize("entry", IMPOSSIBLE.values(), ids=IMPOSSIBLE.keys())
+def test_both_refuse_the_same_descriptors(entry, stall):
+    machine, fields = case(*entry)
+    with pytest.raises(ImageError) as caught:
+        check_descriptor(fields, machine)
     before = [operation(1, op=image.OP_LOAD)]
     expected = expected_events(before, 1)
-    words = header(digest=machine.digest) + program([*before, (LEGAL | changes, [], [])])
-    error = (ErrorCode.DESCRIPTOR, IMAGE + PROGRAM + image.DESCRIPTOR_BYTES)
-    assert hw_read(words, expected, machine=machine, fails=True) == (expected, [error])
+    words = header(digest=machine.digest) + program([*before, (fields, [], [])])
+    # Its own address, and nothing is read for it.
+    error = (caught.value.code, IMAGE + PROGRAM + image.DESCRIPTOR_BYTES)
+    assert error[0] == ErrorCode.DESCRIPTOR
+    assert hw_read(words, expected, machine=machine, stall=stall, fails=True) == (expected, [error])
 
 
-@pytest.mark.parametrize("changes", IMPOSSIBLE, ids=lambda c: ",".join(f"{k}={v}" for k, v in c.items()))
-def test_an_impossible_descriptor_is_refused(changes):
-    check_refused(MACHINE, changes)
-
-
-@pytest.mark.parametrize(
-    "lacks,changes",
-    [
-        ({"multipliers": False}, {}),
-        ({"group": 0}, {"product_tables": 1}),
-        ({"thresholds": False}, {"use_thresholds": 1}),
-    ],
-    ids=["multipliers", "product tables", "thresholds"],
-)
-def test_what_a_machine_lacks_is_refused(lacks, changes):
-    check_refused(replace(MACHINE, **lacks), changes)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [LIMITS, {"clone_log2": 3}, {"split_log2": 2, "clone_log2": 1, "split_groups": 1}, TABULATED]
-    + [{"row_groups": 1}, {"use_thresholds": 1, "rounding": 2}],
-    ids=["limits", "clones", "parts", "tables", "groups", "thresholds"],
-)
-def test_all_that_the_machine_has_can_be_asked_for(changes):
-    operations = [operation(12, **changes), END]
-    expected = expected_events(operations, 3)
-    assert hw_read(header() + program(operations), expected, batch=3) == (expected, [])
+def test_every_condition_is_the_only_reason_of_some_refusal():
+    alone, conditions = set(), {}
+    for entry in IMPOSSIBLE.values():
+        machine, d = case(*entry)
+        full_rows = d["rows"] - (d["tiles"] - 1) * d["tile_rows"] - d["last_edge"]
+        conditions = refusals(SimpleNamespace(**d), machine, full_rows)
+        reasons = [number for number, reason in enumerate(conditions.get(d["op"], ())) if reason]
+        alone |= {(d["op"], *reasons)} if len(reasons) == 1 else set()
+    assert alone == {(op, number) for op, own in conditions.items() for number in range(len(own))}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from amaranth.hdl import Cat
-from amaranth.sim import Simulator
 
+from simulation import simulate
 from weightstream.spec.machine import PRESETS, Machine
 from weightstream.spec.registers import (
     BY_NAME,
@@ -97,13 +97,6 @@ class Port:
         else:
             await self._offer(ctx, Cat(bus.awvalid, bus.wvalid), bus.awready & bus.wready)
         assert await self._answer(ctx, bus.bvalid, bus.bready, bus.bresp) == [0]
-
-
-def simulate(dut, bench):
-    sim = Simulator(dut)
-    sim.add_clock(1e-8)
-    sim.add_testbench(bench)
-    sim.run()
 
 
 async def pulse(ctx, signal):
@@ -334,11 +327,7 @@ def test_soft_reset_is_one_clock():
         assert sum(clocks) == 1
         assert await port.read(ctx, BY_NAME["reset"].address) == 0
 
-    sim = Simulator(dut)
-    sim.add_clock(1e-8)
-    sim.add_testbench(watch, background=True)
-    sim.add_testbench(bench)
-    sim.run()
+    simulate(dut, bench, background=[watch])
 
 
 def test_upper_word_goes_with_the_lower():

@@ -3,7 +3,6 @@
 
 import importlib.util
 import json
-import sys
 
 import pytest
 from amaranth import Module, Signal
@@ -123,7 +122,9 @@ def test_every_block_elaborates_between_registers(name):
 
 
 def test_unknown_names_say_what_there_is():
-    with pytest.raises(TargetError, match=r"^there is no preset 'pynq'; try tiny, ecp5_85f, pynq_z2, kv260$"):
+    with pytest.raises(
+        TargetError, match=r"^there is no preset 'pynq'; try tiny, ecp5_85f, ulx3s, pynq_z2, kv260$"
+    ):
         cost_report("pynq", "xc7")
     with pytest.raises(TargetError, match=r"^there is no target 'xc8'; try xc7, ecp5$"):
         cost_report("tiny", "xc8")
@@ -180,15 +181,6 @@ def test_missing_tools_are_named_before_anything_is_done(table, monkeypatch):
     shown = CliRunner().invoke(app, ["report", "--preset", "tiny", "--target", "xc7", "--block", "table"])
     assert (shown.exit_code, shown.stdout) == (1, "")
     assert shown.stderr == 'error: synthesis needs pyosys: pip install "weightstream[synth]"\n'
-
-
-def test_missing_amaranth_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "weightstream_hw.report", None)
-    shown = CliRunner().invoke(app, ["report", "--preset", "tiny", "--target", "xc7"])
-    assert shown.exit_code == 1
-    assert (
-        shown.stderr == 'error: the gateware needs weightstream_hw.report: pip install "weightstream[hw]"\n'
-    )
 
 
 def test_report_shows_shares_of_a_part(table, monkeypatch):

@@ -3,8 +3,8 @@ import math
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
+from simulation import simulate
 from weightstream.golden.compute import mac
 from weightstream.golden.compute.requantise import requantise
 from weightstream.ir import network
@@ -48,10 +48,7 @@ def hw_requantise(dut, sums, activation, gaps=()):
             values.append(ctx.get(dut.value))
             clocks.append(clock + 1)
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(dut, bench)
     return np.array(values), clocks
 
 
@@ -239,8 +236,3 @@ def test_limits_are_those_of_the_network():
     assert gateware.MAX_SHIFT == network.MAX_SHIFT
     assert gateware.MULTIPLIER_BITS == network.MAX_MULTIPLIER_BITS
     assert gateware.SUM_BITS == mac.SUM_BITS
-
-
-def test_unknown_dsp_is_refused():
-    with pytest.raises(ValueError, match=r"^dsp must be 'generic' or 'xc7', not 'ecp5'$"):
-        Requantiser(Machine(), dsp="ecp5")

@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
+from simulation import simulate
 from weightstream.spec import image
 from weightstream.spec.machine import Machine
 from weightstream_hw.control.round import RoundKind
@@ -108,10 +108,7 @@ def test_rounds_of_two_passes(tiles, symbols, passes, period, distance, slots, s
                 else:
                     assert not (ctx.get(dut.commit) or ctx.get(dut.captured) or ctx.get(dut.done))
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(dut, bench)
     assert seen == expected
     assert captured == [16 * tile for tile in range(tiles)] * 2
     assert counts["commit"] == 2 * tiles * symbols

@@ -9,6 +9,8 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.sim import Simulator
 
+from lane_rounds import segment
+from simulation import simulate
 from weightstream.spec.machine import PRESETS, Machine
 from weightstream_hw.decode.streams import StreamFetch
 from weightstream_hw.decode.words import WordDistributor, burst_beats, words_a_beat
@@ -72,11 +74,11 @@ class Memory:
         return None
 
 
-def expected_words(machine: Machine, layers: list[Layer]) -> list[list[tuple[int, int]]]:
+def expected_words(machine: Machine, layers: list[Layer]) -> list[list[tuple[int, int, int]]]:
     lanes = [[] for _ in range(machine.lanes)]
     for layer in layers:
         for lane, own in enumerate(lanes):
-            own += ([(w, 0) for w in layer.lanes[lane % len(layer.lanes)]] + [(0, 1)]) * layer.passes
+            own += segment(layer.lanes[lane % len(layer.lanes)]) * layer.passes
     return lanes
 
 
@@ -134,7 +136,7 @@ def hw_fetch(machine, layers, seed, *, gaps=0.0, latency=20, pop=lambda rng, lan
                 for group in range(machine.groups):
                     if ctx.get(word.groups) >> group & 1:
                         lane = group * machine.group_lanes + within
-                        received[lane].append((ctx.get(word.data), ctx.get(word.last)))
+                        received[lane].append((ctx.get(word.data), ctx.get(word.last), ctx.get(word.final)))
                         held[lane] += 1
                         assert held[lane] < machine.queue_words, "a queue runs over"
                         count += 1
@@ -152,11 +154,7 @@ def hw_fetch(machine, layers, seed, *, gaps=0.0, latency=20, pop=lambda rng, lan
         assert ctx.get(fetch.command.ready)
         assert not any(ctx.get(word.valid) for word in distributor.words)
 
-    sim = Simulator(m)
-    sim.add_clock(1e-8)
-    sim.add_testbench(bench)
-    sim.add_testbench(program, background=True)
-    sim.run()
+    simulate(m, bench, watching=[program])
     return received, arrivals
 
 
@@ -215,7 +213,7 @@ def test_lanes_without_words_get_markers():
     machine = PRESETS["ecp5_85f"]
     layer = Layer([[] for _ in range(8)], passes=5)
     received, _ = hw_fetch(machine, [layer], seed=7)
-    assert received == [[(0, 1)] * 5] * 8
+    assert received == [segment([]) * 5] * 8
 
 
 @pytest.mark.parametrize("name", ["small_queues", "tiny", "one_lane"])

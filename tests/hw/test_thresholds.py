@@ -1,8 +1,8 @@
 # amaranth: UnusedElaboratable=no
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
+from simulation import simulate
 from weightstream.golden.compute.thresholds import thresholds
 from weightstream.ir.network import MAX_THRESHOLDS, Thresholds
 from weightstream.spec.image import THRESHOLD_RECORD
@@ -53,10 +53,7 @@ def hw_thresholds(sums, activation, *, gap=0.0, seed=0):
                 ctx.set(dut.start.valid, 0)
             clock += 1
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(dut, bench)
     return np.array(values), clocks, taken
 
 

@@ -3,8 +3,9 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
+from lane_rounds import segment
+from simulation import simulate
 from weightstream.golden.decode.word_queue import WordQueue as GoldenQueue
 from weightstream.spec.machine import Machine
 from weightstream_hw.decode.word_queue import WordQueue
@@ -12,18 +13,11 @@ from weightstream_hw.decode.word_queue import WordQueue
 MACHINE = Machine(lanes=1, slots=8, queue_words=256)
 
 
-def simulate(queue, play):
-    simulator = Simulator(queue)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(play)
-    simulator.run()
+def write(word, last=0, final=0):
+    return {"valid": 1, "data": word, "last": last, "final": final}
 
 
-def write(word, last=0):
-    return {"valid": 1, "data": word, "last": last}
-
-
-NOTHING = {"valid": 0, "data": 0x5555, "last": 1}
+NOTHING = {"valid": 0, "data": 0x5555, "last": 1, "final": 1}
 
 
 async def idle(ctx, queue, clocks=4):
@@ -34,8 +28,8 @@ async def idle(ctx, queue, clocks=4):
 
 
 async def put(ctx, queue, words):
-    for word, last in words:
-        ctx.set(queue.words, write(word, last))
+    for entry in words:
+        ctx.set(queue.words, write(*entry))
         await ctx.tick()
     await idle(ctx, queue)
 
@@ -44,10 +38,6 @@ async def pulse(ctx, queue, name):
     ctx.set(getattr(queue, name), 1)
     await ctx.tick()
     await idle(ctx, queue)
-
-
-def segment(words):
-    return [(word, 0) for word in words] + [(0, 1)]
 
 
 @pytest.mark.parametrize("density", [0.2, 0.5, 1.0])
@@ -80,6 +70,7 @@ def test_segments_match_golden(density, arrival):
                 # What is popped between segments is nothing.
                 await clock(pop=loaded > 0 and chance.randrange(2))
             await clock(prime=1)
+            await clock()
             # Some more than there are.
             while golden.taken < len(words) + 5:
                 pop = ctx.get(queue.ok) and chance.random() < density
@@ -141,7 +132,7 @@ def test_markers_make_the_queue_ok_and_ready():
         await idle(ctx, queue)
         assert states(ctx) == (1, 1, 0)
         # Two segments and the beginning of a third.
-        await put(ctx, queue, [*segment([1, 2]), *segment([3]), (4, 0)])
+        await put(ctx, queue, [*segment([1, 2]), *segment([3]), (4, 0, 0)])
         for words in ([1, 2], [3]):
             assert states(ctx) == (1, 1, 1)
             await pulse(ctx, queue, "prime")
@@ -154,7 +145,7 @@ def test_markers_make_the_queue_ok_and_ready():
         assert states(ctx) == (1, 1, 0)
         await pulse(ctx, queue, "prime")
         assert states(ctx) == (0, 0, 0)
-        await put(ctx, queue, [(5, 0), (0, 1)])
+        await put(ctx, queue, segment([5]))
         assert states(ctx) == (0, 1, 0)
 
     simulate(queue, play)

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from axi_memory import AxiMemory
-from bus_bench import BUS_BITS, LENGTHS, MACHINE, STALLS, STARTS, clocks_until, machine_of, send, simulate
+from bus_bench import BUS_BITS, LENGTHS, MACHINE, STALLS, STARTS, clocks_until, machine_of, send
+from simulation import simulate
 from weightstream_hw.bus.axi import OUTSTANDING
 from weightstream_hw.bus.write_master import WriteMaster
 

@@ -1,6 +1,5 @@
 """Numpy and numba write the same files, read the same weights, compute the same sums; on any processor."""
 
-import importlib
 import importlib.util
 import json
 import os
@@ -14,7 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import make_vectors
+import needs
 import weightstream as ws
+from coded_matrices import gaussian, using
 from weightstream.codec.backend import backend
 from weightstream.codec.matrix import Geometry, check_weights, code_matrix, code_symbols
 from weightstream.codec.palette import Palette
@@ -23,30 +25,19 @@ from weightstream.model import from_bytes, from_network
 from weightstream.spec.layout import Layout, Sharing
 
 TESTS = Path(__file__).resolve().parent.parent
-# Files of the tests are no package.
-sys.path.insert(0, str(TESTS))
-make_vectors = importlib.import_module("make_vectors")
-
 VECTORS = {path.stem: path.read_bytes() for path in sorted((TESTS / "vectors").glob("*.ws"))}
-numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed")
 
 
-@pytest.fixture(autouse=True)
-def _keep_environment(monkeypatch):
-    monkeypatch.setenv("WEIGHTSTREAM_CODEC", "numpy")
+pytestmark = pytest.mark.usefixtures("numpy_backend")
 
 
 def both(action):
     """Return what an action returns with each backend, numpy first."""
     results = []
     for name in ("numpy", "numba"):
-        os.environ["WEIGHTSTREAM_CODEC"] = name
-        results.append(action())
+        with using(name):
+            results.append(action())
     return results
-
-
-def bell(rng, shape, spread=2.0, limit=7):
-    return np.clip(np.rint(rng.normal(0, 1, shape) * spread), -limit - 1, limit).astype(np.int8)
 
 
 def check_same_file(weights, **options):
@@ -64,22 +55,22 @@ def check_same_file(weights, **options):
 LAYOUTS = [None, Layout(1, 33), Layout(5, 7)]
 MATRICES = {
     "binary": lambda rng: rng.choice(np.array([-1, 1], np.int8), (70, 50)),
-    "ternary": lambda rng: bell(rng, (90, 33), 0.7, 1),
-    "int4": lambda rng: bell(rng, (100, 40)),
-    "int8": lambda rng: bell(rng, (70, 30), 30, 127),
-    "scaled-rows": lambda rng: bell(rng, (120, 40), rng.choice([0.6, 4], (120, 1))),
-    "scaled-columns": lambda rng: bell(rng, (90, 40), rng.choice([0.6, 4], (1, 40))),
-    "walk": lambda rng: np.clip(bell(rng, (60, 60), 1).cumsum(axis=1), -8, 7).astype(np.int8),
-    "kernels": lambda rng: bell(rng, (40, 6, 3, 3)).cumsum(axis=3).clip(-8, 7).astype(np.int8),
+    "ternary": lambda rng: gaussian(rng, 90, 33, deviation=0.7, limit=2),
+    "int4": lambda rng: gaussian(rng, 100, 40),
+    "int8": lambda rng: gaussian(rng, 70, 30, deviation=30, limit=128),
+    "scaled-rows": lambda rng: gaussian(rng, 120, 40, deviation=rng.choice([0.6, 4], (120, 1))),
+    "scaled-columns": lambda rng: gaussian(rng, 90, 40, deviation=rng.choice([0.6, 4], (1, 40))),
+    "walk": lambda rng: np.clip(gaussian(rng, 60, 60, deviation=1).cumsum(axis=1), -8, 7).astype(np.int8),
+    "kernels": lambda rng: gaussian(rng, 40, 6, 3, 3).cumsum(axis=3).clip(-8, 7).astype(np.int8),
     "constant": lambda rng: np.full((70, 40), 3, np.int8),
     "no-columns": lambda rng: np.zeros((70, 0), np.int8),
     "no-rows": lambda rng: np.zeros((0, 40), np.int8),
-    "one-row": lambda rng: bell(rng, (1, 3000)),
-    "one-column": lambda rng: bell(rng, (3000, 1)),
+    "one-row": lambda rng: gaussian(rng, 1, 3000),
+    "one-column": lambda rng: gaussian(rng, 3000, 1),
 }
 
 
-@numba
+@needs.numba
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 @pytest.mark.parametrize("name", MATRICES)
 def test_same_file(name, layout):
@@ -88,7 +79,7 @@ def test_same_file(name, layout):
     check_same_file(weights, layout=layout, free_rows=bool(rng.integers(2)))
 
 
-@numba
+@needs.numba
 @settings(max_examples=40)
 @given(
     st.tuples(st.integers(0, 70), st.integers(0, 20)),
@@ -98,19 +89,19 @@ def test_same_file(name, layout):
     st.integers(0, 1 << 32),
 )
 def test_same_file_of_any_matrix(shape, spread, layout, free_rows, seed):
-    weights = bell(np.random.default_rng(seed), shape, spread, 127)
+    weights = gaussian(np.random.default_rng(seed), *shape, deviation=spread, limit=128)
     check_same_file(weights, layout=layout, free_rows=free_rows)
 
 
-@numba
+@needs.numba
 @pytest.mark.parametrize("layout", [None, Layout(8, 4)], ids=str)
 def test_same_file_of_a_large_matrix(layout):
     # Larger than the samples of the search; tables, classes of rows, many words.
     rng = np.random.default_rng(1)
-    check_same_file(bell(rng, (700, 500), rng.choice([0.6, 4], (700, 1))), layout=layout)
+    check_same_file(gaussian(rng, 700, 500, deviation=rng.choice([0.6, 4], (700, 1))), layout=layout)
 
 
-@numba
+@needs.numba
 @pytest.mark.parametrize("layout", [None, Layout(4, 8), Layout(16, 4)], ids=str)
 def test_same_file_of_a_network(layout):
     numpy_blob, blob = both(lambda: from_network(code_network(make_vectors.network(), layout)).to_bytes())
@@ -131,7 +122,7 @@ def check_same_sums(coded, batches=(1, 2, 70)):
             assert np.array_equal(sums, inputs @ weights.T)
 
 
-@numba
+@needs.numba
 @pytest.mark.parametrize(
     ("layout", "sharing"),
     [
@@ -153,7 +144,7 @@ def test_same_sums(name, layout, sharing):
     check_same_sums(coded)
 
 
-@numba
+@needs.numba
 @pytest.mark.parametrize("sharing", [Sharing(), Sharing(split_slots=2)], ids=str)
 @pytest.mark.parametrize(("passes", "group"), [(1, 8), (2, 3), (3, 1), (4, 8)])
 def test_same_sums_with_wide_palettes(passes, group, sharing):
@@ -166,10 +157,10 @@ def test_same_sums_with_wide_palettes(passes, group, sharing):
     check_same_sums(coded)
 
 
-@numba
+@needs.numba
 @pytest.mark.parametrize("columns", [255, 256, 257, 1023, 1024, 1025, 2600])
 def test_same_sums_at_the_edges_of_blocks(columns):
-    weights = bell(np.random.default_rng(columns), (40, columns))
+    weights = gaussian(np.random.default_rng(columns), 40, columns)
     check_same_sums(code_matrix(weights, check_weights(weights), layout=Layout(1, 32))[0], (1, 20))
 
 
@@ -230,9 +221,11 @@ def run_program(**environment):
     return json.loads(result.stdout)
 
 
-@numba
+@needs.numba
 @pytest.mark.slow
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="Haswell is an x86")
+@pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="Haswell is an x86-64 processor: this runs on one of those"
+)
 def test_portable_code_does_the_same(tmp_path):
     # Without AVX-512; caches of other processors' code are not used, and not filled.
     portable = run_program(
@@ -248,7 +241,7 @@ def test_portable_code_does_the_same(tmp_path):
     assert portable == plain
 
 
-@numba
+@needs.numba
 def test_frozen_files_decode_alike():
     for data in VECTORS.values():
         for coded in from_bytes(data).matrices().values():

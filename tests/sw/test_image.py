@@ -29,10 +29,7 @@ DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "image.md").read_text
 ONE = MACHINES["one-lane"]
 
 
-@pytest.fixture(autouse=True)
-def _numpy_backend(monkeypatch):
-    """Use numpy: compiling takes longer than all of these tests."""
-    monkeypatch.setenv("WEIGHTSTREAM_CODEC", "numpy")
+pytestmark = pytest.mark.usefixtures("numpy_backend")
 
 
 # ---- images do what networks do ------------------------------------------------------------------

@@ -34,10 +34,7 @@ ONE, TWO, THREE = MACHINES["one-lane"], MACHINES["two-groups"], MACHINES["three-
 MULTIPLIERS, TABLES = MACHINES["multipliers"], MACHINES["tables"]
 
 
-@pytest.fixture(autouse=True)
-def _numpy_backend(monkeypatch):
-    """Use numpy: compiling takes longer than all of these tests."""
-    monkeypatch.setenv("WEIGHTSTREAM_CODEC", "numpy")
+pytestmark = pytest.mark.usefixtures("numpy_backend")
 
 
 def int4(rows=20, columns=20):
@@ -225,6 +222,11 @@ ERRORS = {
     "version": (lambda: changed(broken(""), 4, 9), ErrorCode.VERSION, "of version 9, not 1"),
     "digest": (lambda: changed(broken(""), 8, 7), ErrorCode.DIGEST, "made for machine 00000007, not"),
     "operation": (lambda: changed(broken(""), HEADER_BYTES, 9), ErrorCode.DESCRIPTOR, "no operation 9"),
+    "tensor": (
+        lambda: changed(broken(""), HEADER_BYTES + 4 * 16, 1),
+        ErrorCode.DESCRIPTOR,
+        "a tensor does not",
+    ),
     "empty": (lambda: with_fields(broken(""), tiles=0), ErrorCode.DESCRIPTOR, "does not fit the machine"),
     "beyond": (lambda: with_fields(broken(""), row_groups=2), ErrorCode.DESCRIPTOR, "does not fit"),
     "configuration": (
@@ -234,7 +236,11 @@ ERRORS = {
     ),
     "keys": (lambda: broken("keys"), ErrorCode.KEYS, "keys"),
     "few-keys": (
-        lambda: with_fields(broken(""), rows=81, tiles=6, last_full=0, last_edge=1),
+        lambda: with_fields(
+            broken(""),
+            **{"rows": 81, "tiles": 6, "last_full": 0, "last_edge": 1, "records_words": 81},
+            **{"output_base": MACHINES["tiny"].pool_bytes - 88, "output_pitch": 88},
+        ),
         ErrorCode.KEYS,
         "there are keys for 80 of 81 rows",
     ),
@@ -260,11 +266,25 @@ def test_errors_have_the_codes_of_the_accelerator(image, code, message):
     assert isinstance(caught.value, FormatError)
 
 
-def test_missing_and_left_inputs_are_refused():
+def test_loads_and_stores_stay_within_their_buffers():
+    image, tiny = broken(""), MACHINES["tiny"]
+    expected = run_image(image, tiny, bytes(40), 1)
+    assert len(expected) == 80
+    assert run_image(image, tiny, bytes(48), 1, 88) == expected
+    assert run_image(image, tiny, bytes(40), 1, 80) == expected
+    for arguments, message in (
+        ((bytes(39), 1, 80), "a load takes 40 bytes, its buffer has 39"),
+        ((bytes(40), 1, 79), "a store takes 80 bytes, its buffer has 79"),
+    ):
+        with pytest.raises(ImageError, match=message) as caught:
+            run_image(image, tiny, *arguments)
+        assert caught.value.code == ErrorCode.BUFFER
+    with pytest.raises(ImageError, match="at least 1 item") as caught:
+        run_image(image, tiny, b"", 0)
+    assert caught.value.code == ErrorCode.BATCH
+
+
+def test_items_that_do_not_fit_the_activation_memory_are_refused():
     image = broken("")
-    with pytest.raises(InputError, match="1 inputs take 40 bytes, not 32"):
-        run_image(image, MACHINES["tiny"], bytes(32), 1)
-    with pytest.raises(InputError, match="8 bytes of inputs are left over"):
-        run_image(image, MACHINES["tiny"], bytes(48), 1)
     with pytest.raises(MachineError, match="820 items of 40 bytes at address 0 do not fit"):
         run_image(image, MACHINES["tiny"], bytes(820 * 40), 820)

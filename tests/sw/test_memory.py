@@ -1,6 +1,5 @@
 """A layer is run without its matrix ever being there."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -10,13 +9,13 @@ import numpy as np
 import pytest
 
 import weightstream as ws
+from coded_matrices import BACKENDS
 from weightstream.codec.matrix import Geometry
 from weightstream.ir.canonical import code_network
 from weightstream.ir.network import Linear, Network, Requantise, Tensor
 from weightstream.model import from_network
 
 MACHINE = ws.Layout(32, 8)
-BACKENDS = ["numpy"] + ["numba"] * (importlib.util.find_spec("numba") is not None)
 #: Numpy alone is slow where few streams are decoded side by side.
 WAYS = [("numpy", "machine")] + [("numba", name) for name in ("large", "machine") if "numba" in BACKENDS]
 SIZE = 2048
@@ -113,7 +112,10 @@ except MemoryError:
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of address space are Linux's")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"),
+    reason="this runs on Linux, which can limit address space",
+)
 @pytest.mark.parametrize(("backend", "name"), WAYS)
 def test_process_of_a_run_stays_small(folder, backend, name):
     # Blocks of 64 KB and more are taken from the system, and given back, one by one.

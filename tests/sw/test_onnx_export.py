@@ -1,11 +1,11 @@
 """ONNX out: onnxruntime computes what the golden model does, and what was exported imports as it was."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from onnx_models import MNIST, infer, mnist_excerpt, onnx
 from weightstream.codec.matrix import Geometry, code_matrix
 from weightstream.errors import NetworkError
 from weightstream.golden.network import run
@@ -15,21 +15,13 @@ from weightstream.ir.onnx_import import import_onnx
 from weightstream.ir.quantise import FloatDense, quantise_network
 from weightstream.ir.values import finish
 
-onnx = pytest.importorskip("onnx")
-ort = pytest.importorskip("onnxruntime")
-
-MNIST = Path(__file__).resolve().parents[2] / "examples" / "mnist"
-
-
 # ---- helpers -------------------------------------------------------------------------------------
 
 
-def infer(model, x):
+def infer_valid(model, x):
     """Return what onnxruntime makes of a model that passes the checker."""
     onnx.checker.check_model(model, full_check=True)
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    (name,) = [value.name for value in session.get_inputs()]
-    return session.run(None, {name: x})[0]
+    return infer(model, x)
 
 
 def assert_same(one, other):
@@ -70,11 +62,6 @@ def with_activation(network, index, **fields):
     return replace(network, nodes=tuple(nodes))
 
 
-def mnist_excerpt():
-    with np.load(MNIST / "mnist-test-1000.npz") as arrays:
-        return arrays["images"].reshape(1000, 784).astype(np.float32) / np.float32(255)
-
-
 # ---- networks with requantisers ------------------------------------------------------------------
 
 
@@ -83,24 +70,27 @@ def mnist_excerpt():
 def test_export_computes_the_same_and_imports_as_it_was(bits, per_channel):
     network, x = small(bits, per_channel)
     model = export_onnx(network)
-    assert np.array_equal(infer(model, x), finish(network, run(network, x)))
+    assert np.array_equal(infer_valid(model, x), finish(network, run(network, x)))
     assert_same(import_onnx(model), network)
 
 
 @pytest.mark.parametrize("bits", [2, 4, 7])
 def test_lenet_computes_the_same(bits):
-    x = mnist_excerpt()
+    x, _ = mnist_excerpt()
     network = import_onnx(MNIST / "lenet-300-100.onnx", bits=bits, calibration=x[:200])
     model = export_onnx(network)
-    assert np.array_equal(infer(model, x), finish(network, run(network, x)))
+    assert np.array_equal(infer_valid(model, x), finish(network, run(network, x)))
     assert_same(import_onnx(model), network)
 
 
 def test_ternary_lenet_is_the_same_file_in_other_words():
-    x = mnist_excerpt()
-    network = import_onnx(MNIST / "lenet-300-100-ternary.onnx")
+    x, _ = mnist_excerpt()
+    source = onnx.load(MNIST / "lenet-300-100-ternary.onnx")
+    network = import_onnx(source)
     model = export_onnx(network)
-    assert np.array_equal(infer(model, x), infer(onnx.load(MNIST / "lenet-300-100-ternary.onnx"), x))
+    assert np.array_equal(
+        infer_valid(model, x), infer_valid(onnx.load(MNIST / "lenet-300-100-ternary.onnx"), x)
+    )
     assert_same(import_onnx(model), network)
     assert all(np.isin(node.weights, (-1, 0, 1)).all() for node in import_onnx(model).nodes)
 
@@ -111,7 +101,7 @@ def test_layers_with_relu_stay_integer_in_onnxruntime():
     assert network.tensors[2].zero_point > 0
     model = export_onnx(network)
     assert [node.op_type for node in model.graph.node].count("Relu") == 1
-    assert np.array_equal(infer(model, x), finish(network, run(network, x)))
+    assert np.array_equal(infer_valid(model, x), finish(network, run(network, x)))
     assert_same(import_onnx(model), network)
 
 
@@ -120,7 +110,7 @@ def test_other_limits_become_a_clip():
     network = with_activation(network, 1, low=90, high=150)
     model = export_onnx(network)
     assert [node.op_type for node in model.graph.node].count("Clip") == 1
-    assert np.array_equal(infer(model, x), finish(network, run(network, x)))
+    assert np.array_equal(infer_valid(model, x), finish(network, run(network, x)))
     assert_same(import_onnx(model), network)
 
 
@@ -134,7 +124,7 @@ def test_image_input_and_softmax_are_kept():
         outputs=("y",),
     )
     model = export_onnx(network)
-    np.testing.assert_allclose(infer(model, x), finish(network, run(network, x)), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(infer_valid(model, x), finish(network, run(network, x)), rtol=1e-5, atol=1e-7)
     assert_same(import_onnx(model), network)
 
 
@@ -160,7 +150,7 @@ def test_names_that_meet_those_of_the_export_are_kept_apart():
         outputs=("fc1.out",),
     )
     model = export_onnx(renamed)
-    assert np.array_equal(infer(model, x), finish(network, run(network, x)))
+    assert np.array_equal(infer_valid(model, x), finish(network, run(network, x)))
     assert_same(import_onnx(model), renamed)
 
 
@@ -189,7 +179,7 @@ def test_thresholds_compute_the_same(dtype, step, base):
     )
     expected = finish(network, run(network, x))
     assert len(np.unique(expected)) == 3
-    assert np.array_equal(infer(export_onnx(network), x), expected)
+    assert np.array_equal(infer_valid(export_onnx(network), x), expected)
 
 
 # ---- what is refused -----------------------------------------------------------------------------

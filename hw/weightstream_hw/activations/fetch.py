@@ -8,6 +8,7 @@ from weightstream.spec.machine import Machine
 
 from ..control.descriptor import descriptor_ports
 from ..control.groups import copies_of, ones
+from ..delay import delayed
 from .pool import WORD_BYTES, Pool, pool_read
 from .positions import POSITION_FIELDS, PositionTable
 
@@ -47,7 +48,8 @@ class ColumnFetch(wiring.Component):
     Latency: `latency` clocks from the first read of a chunk to its first patch write.
     Throughput: a word a clock, and a clock between chunks; a pass takes `cycles`.
     Stall: before a chunk, until a half is free. A pass may be offered at any time; it is begun when the last
-    read of the pass before was made, its first chunk goes to the other half.
+    read of the pass before was made, its first chunk goes to the other half. `Core` offers a pass when its
+    rounds begin, not before: what it reads, the layer before has written by then.
 
     Parameters
     ----------
@@ -199,17 +201,10 @@ class ColumnFetch(wiring.Component):
         """Add what follows the loops: address, pool, mask, write."""
         _, copies = copies_of(self.machine, self.row_groups, m)
 
-        def delay(value, clocks, name, control=False):
-            for clock in range(clocks):
-                delayed = Signal(len(value), name=f"{name}_{clock}", reset_less=not control)
-                m.d.sync += delayed.eq(value)
-                value = delayed
-            return value
-
         # 1: the position, and beside it the word.
         position = self._table.position
-        offset_1 = delay(offset, 1, "offset")
-        entry_1, half_1 = delay(entry, 1, "entry"), delay(half, 1, "half")
+        offset_1 = delayed(m, offset, 1, "offset")
+        entry_1, half_1 = delayed(m, entry, 1, "entry"), delayed(m, half, 1, "half")
 
         # 2: the read, and the bytes left for it.
         left = Signal(position.left.shape(), reset_less=True)
@@ -217,7 +212,7 @@ class ColumnFetch(wiring.Component):
             self.read.address.eq(position.address + offset_1),
             left.eq(Mux(position.valid, position.left - offset_1, 0)),
         ]
-        m.d.comb += self.read.valid.eq(delay(running, 2, "running", control=True))
+        m.d.comb += self.read.valid.eq(delayed(m, running, 2, "running", reset_less=False))
         write_2 = Signal.like(self.patch, name="write_2", reset_less=True)
         m.d.sync += [
             write_2.groups.eq(Cat(position.copy == copy for copy in copies)),
@@ -234,16 +229,16 @@ class ColumnFetch(wiring.Component):
 
         # Beside the pool, then the write.
         beside = Pool.latency
-        mask = delay(mask, beside - 1, "mask")
+        mask = delayed(m, mask, beside - 1, "mask")
         where = Cat(write_2.groups, write_2.column, write_2.half, write_2.entry)
         m.d.sync += [
             self.patch.data.eq(self.data & Cat(bit.replicate(8) for bit in mask)),
             Cat(self.patch.groups, self.patch.column, self.patch.half, self.patch.entry).eq(
-                delay(where, beside, "where")
+                delayed(m, where, beside, "where")
             ),
         ]
         m.d.comb += [
-            self.patch.valid.eq(delay(self.read.valid, beside + 1, "valid", control=True)),
-            self.word_filled.eq(delay(word, self.latency, "word", control=True)),
-            self.filled.eq(delay(chunk, self.latency, "chunk", control=True)),
+            self.patch.valid.eq(delayed(m, self.read.valid, beside + 1, "valid", reset_less=False)),
+            self.word_filled.eq(delayed(m, word, self.latency, "word", reset_less=False)),
+            self.filled.eq(delayed(m, chunk, self.latency, "chunk", reset_less=False)),
         ]

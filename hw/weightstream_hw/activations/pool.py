@@ -6,6 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from weightstream.spec.machine import Machine
 
+from ..delay import delayed
+
 #: Bytes of a word; banks of the memory.
 WORD_BYTES = 8
 
@@ -102,7 +104,7 @@ class Pool(wiring.Component):
             ]
             bytes_read.append(byte)
 
-        shift = self._delay(m, shift, self.latency - 1, "shift")
+        shift = delayed(m, shift, self.latency - 1, "shift", reset_less=False)
         word = Cat(bytes_read)
         for bit in reversed(range(3)):
             step = 8 << bit
@@ -114,14 +116,6 @@ class Pool(wiring.Component):
         stored = Signal()
         m.d.comb += [
             stored.eq(self.store.valid & self.store.ready),
-            self.store_valid.eq(self._delay(m, stored, self.latency, "stored")),
+            self.store_valid.eq(delayed(m, stored, self.latency, "stored", reset_less=False)),
         ]
         return m
-
-    @staticmethod
-    def _delay(m: Module, value, clocks: int, name: str) -> Signal:
-        for clock in range(clocks):
-            delayed = Signal.like(value, name=f"{name}_{clock}")
-            m.d.sync += delayed.eq(value)
-            value = delayed
-        return value

@@ -204,8 +204,9 @@ class PositionTable(wiring.Component):
                     run.address.eq(behind_part),
                     run.left.eq(left_behind),
                 ]
-                with m.If(first_run):
-                    m.d.sync += next_pass.eq(behind)
+            # What counts is what is behind the last one of the run.
+            with m.If(first_run):
+                m.d.sync += next_pass.eq(behind)
             with m.If(end):
                 m.d.sync += filling.eq(0)
         # The last entry is written in the clock behind the last step.

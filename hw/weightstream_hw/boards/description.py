@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weightstream.errors import TargetError
 from weightstream.spec.machine import PRESETS, Machine
@@ -147,60 +147,43 @@ class Board:
         return PRESETS[self.preset]
 
 
-_PYNQ_Z = {
-    "PCW_CRYSTAL_PERIPHERAL_FREQMHZ": 50,
-    "PCW_APU_PERIPHERAL_FREQMHZ": 650,
-    "PCW_UIPARAM_DDR_FREQ_MHZ": 525,
-    "PCW_UIPARAM_DDR_BUS_WIDTH": "16 Bit",
-    "PCW_UIPARAM_DDR_PARTNO": "MT41J256M16 RE-125",
-}
+_PYNQ_Z2 = Board(
+    name="pynq_z2",
+    title="TUL PYNQ-Z2",
+    part="xc7z020clg400-1",
+    files="tul.com.tw:pynq-z2:part0:*",
+    processor=ZYNQ_7000,
+    settings={
+        "PCW_CRYSTAL_PERIPHERAL_FREQMHZ": 50,
+        "PCW_APU_PERIPHERAL_FREQMHZ": 650,
+        "PCW_UIPARAM_DDR_FREQ_MHZ": 525,
+        "PCW_UIPARAM_DDR_BUS_WIDTH": "16 Bit",
+        "PCW_UIPARAM_DDR_PARTNO": "MT41J256M16 RE-125",
+    },
+    preset="pynq_z2",
+    mhz=100,
+)
+_PYNQ_Z1 = replace(_PYNQ_Z2, name="pynq_z1", title="Digilent PYNQ-Z1", files="*:pynq-z1:part0:*")
+_KV260 = Board(
+    name="kv260",
+    title="AMD Kria KV260",
+    part="xck26-sfvc784-2LV-c",
+    files="xilinx.com:kv260_som:part0:*",
+    processor=ZYNQ_MPSOC,
+    settings={},
+    preset="kv260",
+    mhz=150,
+)
+_ZCU104 = replace(
+    _KV260,
+    name="zcu104",
+    title="AMD ZCU104",
+    part="xczu7ev-ffvc1156-2-e",
+    files="xilinx.com:zcu104:part0:*",
+)
 
 #: Boards by name.
-BOARDS = {
-    board.name: board
-    for board in (
-        Board(
-            name="pynq_z2",
-            title="TUL PYNQ-Z2",
-            part="xc7z020clg400-1",
-            files="tul.com.tw:pynq-z2:part0:*",
-            processor=ZYNQ_7000,
-            settings=_PYNQ_Z,
-            preset="pynq_z2",
-            mhz=100,
-        ),
-        Board(
-            name="pynq_z1",
-            title="Digilent PYNQ-Z1",
-            part="xc7z020clg400-1",
-            files="*:pynq-z1:part0:*",
-            processor=ZYNQ_7000,
-            settings=_PYNQ_Z,
-            preset="pynq_z2",
-            mhz=100,
-        ),
-        Board(
-            name="kv260",
-            title="AMD Kria KV260",
-            part="xck26-sfvc784-2LV-c",
-            files="xilinx.com:kv260_som:part0:*",
-            processor=ZYNQ_MPSOC,
-            settings={},
-            preset="kv260",
-            mhz=150,
-        ),
-        Board(
-            name="zcu104",
-            title="AMD ZCU104",
-            part="xczu7ev-ffvc1156-2-e",
-            files="xilinx.com:zcu104:part0:*",
-            processor=ZYNQ_MPSOC,
-            settings={},
-            preset="kv260",
-            mhz=150,
-        ),
-    )
-}
+BOARDS = {board.name: board for board in (_PYNQ_Z2, _PYNQ_Z1, _KV260, _ZCU104)}
 
 
 def find_board(name: str) -> Board:

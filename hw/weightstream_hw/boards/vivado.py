@@ -25,10 +25,9 @@ PRODUCTS = (f"{OVERLAY}.bit", f"{OVERLAY}.hwh")
 COMMAND = ("vivado", "-mode", "batch", "-nojournal", "-log", "build.log", "-source", "build.tcl")
 
 
-def board_files(board: Board) -> dict[str, str]:
-    """Return the texts that an overlay is built from, by file name."""
+def script_files(board: Board) -> dict[str, str]:
+    """Return the texts that an overlay is built from, by file name: all but the accelerator's Verilog."""
     return {
-        f"{INNER}.v": preset_verilog(board.preset, "xc7" if board.processor.dsp == "xc7" else None),
         f"{TOP}.v": build_wrapper(board),
         "package_ip.tcl": package_script(board),
         "block_design.tcl": design_script(board),
@@ -36,6 +35,11 @@ def board_files(board: Board) -> dict[str, str]:
         "expected.hwh": build_hwh(board),
         "build.json": json.dumps(_summary(board), indent=2) + "\n",
     }
+
+
+def accelerator_verilog(board: Board) -> str:
+    """Return the accelerator's Verilog: megabytes, and some minutes for large machines."""
+    return preset_verilog(board.preset, "xc7" if board.processor.dsp == "xc7" else None)
 
 
 def _summary(board: Board) -> dict[str, object]:
@@ -84,7 +88,7 @@ def write_overlay(name: str, directory: Path, *, preset: str = "") -> list[Path]
             raise TargetError(str(error)) from error
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
-    for file, text in board_files(board).items():
+    for file, text in ({f"{INNER}.v": accelerator_verilog(board)} | script_files(board)).items():
         paths.append(directory / file)
         write_file(paths[-1], text.encode())
     return paths

@@ -21,6 +21,36 @@ PAGE_BYTES = 4096
 OUTSTANDING = 16
 
 
+def _handshake(channel: str) -> dict:
+    return {f"{channel}valid": Out(1), f"{channel}ready": In(1)}
+
+
+def _address(channel: str, bits: int) -> dict:
+    """Return the members of an address channel, `ar` or `aw`, that all variants of AXI have."""
+    return {f"{channel}addr": Out(bits), f"{channel}prot": Out(3, init=PROTECTION)} | _handshake(channel)
+
+
+def _burst(channel: str) -> dict:
+    """Return what an address channel says about bursts."""
+    return {
+        f"{channel}len": Out(8),
+        f"{channel}size": Out(3),
+        f"{channel}burst": Out(2, init=INCREMENTING),
+        f"{channel}cache": Out(4, init=CACHE),
+    }
+
+
+def _read_data(bits: int) -> dict:
+    return {"rdata": In(bits), "rresp": In(2), "rvalid": In(1), "rready": Out(1)}
+
+
+def _write_data(bits: int) -> dict:
+    return {"wdata": Out(bits), "wstrb": Out(bits // 8)} | _handshake("w")
+
+
+_WRITE_RESPONSE = {"bresp": In(2), "bvalid": In(1), "bready": Out(1)}
+
+
 class AxiRead(wiring.Signature):
     """Read channels of AXI4, seen from the master.
 
@@ -37,21 +67,7 @@ class AxiRead(wiring.Signature):
         self.address_bits = address_bits
         self.data_bits = data_bits
         super().__init__(
-            {
-                "araddr": Out(address_bits),
-                "arlen": Out(8),
-                "arsize": Out(3),
-                "arburst": Out(2, init=INCREMENTING),
-                "arcache": Out(4, init=CACHE),
-                "arprot": Out(3, init=PROTECTION),
-                "arvalid": Out(1),
-                "arready": In(1),
-                "rdata": In(data_bits),
-                "rresp": In(2),
-                "rlast": In(1),
-                "rvalid": In(1),
-                "rready": Out(1),
-            }
+            _address("ar", address_bits) | _burst("ar") | _read_data(data_bits) | {"rlast": In(1)}
         )
 
     def __eq__(self, other):
@@ -71,24 +87,11 @@ class AxiWrite(wiring.Signature):
         self.address_bits = address_bits
         self.data_bits = data_bits
         super().__init__(
-            {
-                "awaddr": Out(address_bits),
-                "awlen": Out(8),
-                "awsize": Out(3),
-                "awburst": Out(2, init=INCREMENTING),
-                "awcache": Out(4, init=CACHE),
-                "awprot": Out(3, init=PROTECTION),
-                "awvalid": Out(1),
-                "awready": In(1),
-                "wdata": Out(data_bits),
-                "wstrb": Out(data_bits // 8),
-                "wlast": Out(1),
-                "wvalid": Out(1),
-                "wready": In(1),
-                "bresp": In(2),
-                "bvalid": In(1),
-                "bready": Out(1),
-            }
+            _address("aw", address_bits)
+            | _burst("aw")
+            | _write_data(data_bits)
+            | {"wlast": Out(1)}
+            | _WRITE_RESPONSE
         )
 
     def __eq__(self, other):
@@ -107,27 +110,11 @@ class AxiLite(wiring.Signature):
     def __init__(self, address_bits: int):
         self.address_bits = address_bits
         super().__init__(
-            {
-                "awaddr": Out(address_bits),
-                "awprot": Out(3),
-                "awvalid": Out(1),
-                "awready": In(1),
-                "wdata": Out(32),
-                "wstrb": Out(4),
-                "wvalid": Out(1),
-                "wready": In(1),
-                "bresp": In(2),
-                "bvalid": In(1),
-                "bready": Out(1),
-                "araddr": Out(address_bits),
-                "arprot": Out(3),
-                "arvalid": Out(1),
-                "arready": In(1),
-                "rdata": In(32),
-                "rresp": In(2),
-                "rvalid": In(1),
-                "rready": Out(1),
-            }
+            _address("aw", address_bits)
+            | _write_data(32)
+            | _WRITE_RESPONSE
+            | _address("ar", address_bits)
+            | _read_data(32)
         )
 
     def __eq__(self, other):

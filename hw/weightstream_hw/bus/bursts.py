@@ -113,7 +113,8 @@ class BurstSplitter(wiring.Component):
             fits = left <= space
             m.d.sync += [
                 size.eq(Mux(fits, left, space)),
-                bursts.p.beats.eq(Mux(fits, left, space) - 1),
+                # One less than the size, but not computed from it.
+                bursts.p.beats.eq(Mux(fits, left - 1, ~position[:burst_bits])),
                 bursts.p.address.eq(position << beat_lsb),
                 bursts.p.last.eq(fits),
                 bursts.p.half.eq(fits & half),

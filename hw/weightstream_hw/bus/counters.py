@@ -51,9 +51,14 @@ class EventCounters(wiring.Component):
     def elaborate(self, platform) -> Module:
         """Return the circuit."""
         m = Module()
-        m.submodules.sums = sums = Memory(shape=64, depth=self._visits, init=[])
-        old, shown, write = sums.read_port(), sums.read_port(), sums.write_port()
-        m.d.comb += [shown.addr.eq(self.address), self.count.eq(shown.data)]
+        m.submodules.sums = sums = Memory(
+            shape=64, depth=self._visits, init=[], attrs={"ram_style": "distributed"}
+        )
+        # A sum may be looked at in the clock in which it is written: what a block memory then shows depends
+        # on its family, so `shown` is no port of one.
+        old, shown, write = sums.read_port(), sums.read_port(domain="comb"), sums.write_port()
+        m.d.comb += shown.addr.eq(self.address)
+        m.d.sync += self.count.eq(shown.data)
 
         kind = Signal(range(self._visits))
         m.d.sync += kind.eq(Mux(kind == self._visits - 1, 0, kind + 1))

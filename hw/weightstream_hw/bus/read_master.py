@@ -85,7 +85,9 @@ class ReadMaster(wiring.Component):
 
         # ---- addresses ---------------------------------------------------------------------------
         free = Signal()
-        m.d.comb += free.eq((~bus.arvalid | bus.arready) & order.w_rdy & ~self.flush)
+        # `order` is full; what it says itself is not in a register.
+        full = Signal()
+        m.d.comb += free.eq((~bus.arvalid | bus.arready) & ~full & ~self.flush)
         chosen = Signal(read_request(self.machine))
         taken = Signal()
         for client, request in reversed(list(enumerate(self.requests))):
@@ -99,6 +101,8 @@ class ReadMaster(wiring.Component):
             order.w_en.eq(taken),
             bus.arsize.eq((self.machine.bus_bytes - 1).bit_length()),
         ]
+        with m.If(taken != order.r_en):
+            m.d.sync += full.eq(taken & (order.level == OUTSTANDING - 1))
         with m.If(bus.arready):
             m.d.sync += bus.arvalid.eq(0)
         with m.If(taken):

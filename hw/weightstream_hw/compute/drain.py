@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from weightstream.spec.machine import Machine
 
 from ..control.descriptor import descriptor_ports
+from ..delay import delayed
 from .mac import SUM_BITS
 from .output import WORD_BYTES, output_word
 from .parts import part_sum_latency
@@ -40,7 +41,7 @@ class GroupDrain(wiring.Component):
     group : int
         Which group of lanes. Group 0 also takes the sums of the others, if groups have parts of rows.
     dsp : str
-        As for `Requantiser`.
+        One of `weightstream_hw.multipliers.MULTIPLIERS`.
 
     Attributes
     ----------
@@ -50,8 +51,9 @@ class GroupDrain(wiring.Component):
     batch : In(16)
         Items there are, static.
     record : In(record_write)
-        Records of this group's rows: others must not be enabled. They may be of the next layer, so it is not
-        the drain's descriptor that says which row group the group holds.
+        Records of this group's rows: others must not be enabled. They are those of the next tile, perhaps of
+        the next pass; before the first tile of a layer is captured, the fields above are still those of the
+        layer before. So it is not they that say which row group the group holds.
     start : In(1)
         Drain a tile; looked at while `busy` is 0. Its sums are in the shadow copies, its records in memory.
     row, item, bank : In
@@ -143,7 +145,7 @@ class GroupDrain(wiring.Component):
         m.d.comb += writes.eq(1 if self.group == 0 else ~self.split_groups)
 
         total = self._add_parts(m, walk)
-        total_valid = _delayed(
+        total_valid = delayed(
             m, walk.valid & walk.last & writes, self._depth, "total_valid", reset_less=False
         )
         row = Cat(walk.lane, walk.slot_group)
@@ -159,8 +161,8 @@ class GroupDrain(wiring.Component):
             for column in range(self.machine.columns)
             for lane in range(len(self.sums))
         ]
-        chosen = _select(m, values, _delayed(m, Cat(walk.lane, walk.column), 2, "select"))
-        first = _delayed(m, walk.first, 2 + self._levels, "first")
+        chosen = _select(m, values, delayed(m, Cat(walk.lane, walk.column), 2, "select"))
+        first = delayed(m, walk.first, 2 + self._levels, "first")
         m.d.sync += self.partial.eq(Mux(first, 0, self.partial) + chosen)
         return self.whole if self._gathers else self.partial
 
@@ -188,7 +190,7 @@ class GroupDrain(wiring.Component):
             write.data.eq(record.data),
         ]
 
-        ahead = _delayed(m, row, self._depth - 1, "row")
+        ahead = delayed(m, row, self._depth - 1, "row")
         requantiser = self._requantiser
         m.d.comb += [
             requantiser.valid.eq(total_valid & ~self.use_thresholds),
@@ -205,7 +207,7 @@ class GroupDrain(wiring.Component):
 
         # A total stays with the unit until it was compared with all words of its record.
         m.submodules.thresholds = unit = self._thresholds
-        total_row = _delayed(m, ahead, 1, "total_row")
+        total_row = delayed(m, ahead, 1, "total_row")
         compared_row = Signal(len(row), reset_less=True)
         compared = Signal(signed(SUM_BITS), reset_less=True)
         comparing = Signal()
@@ -287,15 +289,6 @@ def _select(m: Module, values: list, select: Value) -> Value:
             m.d.sync += register.eq(Mux(select[1:2], Mux(select[0], d, c), Mux(select[0], b, a)))
             chosen.append(register)
         values = chosen
-        select = _delayed(m, select[2:], 1, f"select{level}_")
+        select = delayed(m, select[2:], 1, f"select{level}_")
         level += 1
     return values[0]
-
-
-def _delayed(m: Module, value: Value, clocks: int, name: str, *, reset_less: bool = True) -> Value:
-    """Return a value some clocks later."""
-    for clock in range(clocks):
-        register = Signal(Value.cast(value).shape(), name=f"{name}{clock}", reset_less=reset_less)
-        m.d.sync += register.eq(value)
-        value = register
-    return value

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from weightstream.spec.image import RECORD, THRESHOLD_RECORD
 from weightstream.spec.machine import Machine
 
+from ..control.banks import tile_banks
 from ..control.rows import RowWalk
 
 #: Words of 64 bits that a row has: a requantising record is one word.
@@ -97,37 +98,32 @@ class RecordLoader(wiring.Component):
         m.submodules.walk = walk = RowWalk(self.machine)
         begin, taken, complete = Signal(), Signal(), Signal()
         index = Signal(range(THRESHOLD_WORDS))
-        bank = Signal()
-        #: Tiles whose words were taken, and those of them whose last write is in memory; not done with.
-        held, stored = Signal(range(3)), Signal(range(3))
         written = Signal()
+        banks = tile_banks(m, complete=complete, written=written, taken=self.tile_done, freed=self.tile_done)
         m.d.comb += [
             walk.rows.eq(self.rows),
             walk.tile_rows.eq(self.tile_rows),
             walk.row_groups.eq(self.row_groups),
             begin.eq(self.start & ~self.busy),
             walk.start.eq(begin),
-            self.words.ready.eq(self.busy & ~held[1]),
+            self.words.ready.eq(self.busy & banks.free),
             taken.eq(self.words.valid & self.words.ready),
             walk.step.eq(taken & (~self.use_thresholds | (index == THRESHOLD_WORDS - 1))),
             complete.eq(walk.step & walk.last_of_tile),
-            self.ready.eq(stored != 0),
+            self.ready.eq(banks.ready),
+            self.bank.eq(banks.bank),
         ]
         write = Signal(record_write(self.machine), reset_less=True)
         enable = Signal()
         m.d.comb += [self.write.eq(write), self.write.enable.eq(enable)]
         m.d.sync += [
             enable.eq(taken),
-            write.bank.eq(bank),
+            write.bank.eq(banks.filling),
             write.row_group.eq(walk.row_group),
             write.address.eq(Cat(walk.lane, walk.slot_group)),
             write.index.eq(index),
             write.data.eq(self.words.payload),
             written.eq(complete),
-            held.eq(held + complete - self.tile_done),
-            stored.eq(stored + written - self.tile_done),
-            bank.eq(bank ^ complete),
-            self.bank.eq(self.bank ^ self.tile_done),
         ]
         with m.If(begin):
             m.d.sync += [self.busy.eq(1), index.eq(0)]

@@ -12,6 +12,8 @@ from amaranth.lib.wiring import In, Out
 from weightstream.spec.image import ROUNDINGS, SHIFT_LSB
 from weightstream.spec.machine import Machine
 
+from ..delay import delayed
+from ..multipliers import check_multipliers
 from .mac import SUM_BITS
 
 MULTIPLIER_BITS = SHIFT_LSB
@@ -49,9 +51,8 @@ class Requantiser(wiring.Component):
     ----------
     machine : Machine
         Whether there is a rounding as in float32 (`float_rounding`).
-    dsp : {"generic", "xc7"}
-        What multiplies: ``xc7`` for slices of 18 x 25 bits, of which it takes two; ``generic`` for any of
-        18 x 18 bits, four of them and one clock more.
+    dsp : str
+        One of `MULTIPLIERS`: two slices of 18 x 25 bits, or four pieces of 18 x 18 bits and one clock more.
 
     Attributes
     ----------
@@ -73,12 +74,10 @@ class Requantiser(wiring.Component):
     """
 
     def __init__(self, machine: Machine, *, dsp: str = "generic"):
-        if dsp not in ("generic", "xc7"):
-            raise ValueError(f"dsp must be 'generic' or 'xc7', not {dsp!r}")
         self.machine = machine
-        self._split = dsp == "generic"
+        self._split = check_multipliers(dsp) == "generic"
         #: Clocks from a sum to its value.
-        self.latency = 8 + 4 * machine.float_rounding + self._split
+        self.latency = 8 + 5 * machine.float_rounding + self._split
         super().__init__(
             {
                 "valid": In(1),
@@ -107,6 +106,9 @@ class Requantiser(wiring.Component):
         """
         m = Module()
         float_rounding = self.machine.float_rounding
+        # Constant as the rounding is.
+        self._as_float = Signal()
+        m.d.sync += self._as_float.eq(self.rounding == FLOAT32)
 
         total = Signal(signed(SUM_BITS), reset_less=True)
         record = Signal(RECORD, reset_less=True)
@@ -119,20 +121,22 @@ class Requantiser(wiring.Component):
         waited = 1
         if float_rounding:
             biased = self._round_sum(m, biased)
-            waited += 2
-        multiplier = _delayed(m, record.multiplier, waited, "multiplier")
+            waited += 3
+        multiplier = delayed(m, record.multiplier, waited, "multiplier")
         product = _multiply(m, biased, multiplier, self._split)
-        shift = _delayed(m, record.shift, waited + 2 + self._split, "shift")
+        shift = delayed(m, record.shift, waited + 2 + self._split, "shift")
         shifted = _shift(m, product, shift, FLOAT_BITS + 1 if float_rounding else 1)
         if float_rounding:
             shifted = self._settle(m, shifted)
         self._finish(m, shifted)
-        m.d.comb += self.value_valid.eq(_delayed(m, self.valid, self.latency, "valid", reset_less=False))
+        m.d.comb += self.value_valid.eq(delayed(m, self.valid, self.latency, "valid", reset_less=False))
         return m
 
     def _round_sum(self, m: Module, biased: Signal) -> Signal:
-        """Return a sum rounded to 24 significant bits, halves to even, two clocks later."""
-        dropped = self._dropped(biased[:-1] ^ biased[-1].replicate(SUM_BITS - 1))
+        """Return a sum rounded to 24 significant bits, halves to even, three clocks later."""
+        dropped = Signal(SUM_BITS - 1 - FLOAT_BITS, reset_less=True)
+        m.d.sync += dropped.eq(self._dropped(biased[:-1] ^ biased[-1].replicate(SUM_BITS - 1)))
+        biased = delayed(m, biased, 1, "biased")
         guard, sticky, odd = _remainder(biased, dropped)
 
         # With ones in place of the dropped bits, a carry-in comes out above them.
@@ -152,7 +156,7 @@ class Requantiser(wiring.Component):
         bits = Cat(shifted.fraction, shifted.whole)
         dropped = Signal(len(bits) - FLOAT_BITS, reset_less=True)
         m.d.sync += dropped.eq(self._dropped(bits ^ shifted.sign.replicate(len(bits))))
-        shifted = _delayed(m, shifted, 1, "shifted")
+        shifted = delayed(m, shifted, 1, "shifted")
 
         behind, guard = shifted.fraction[:-1], shifted.fraction[-1]
         last, rest, odd = _remainder(Cat(shifted.fraction, shifted.whole), dropped)
@@ -179,9 +183,7 @@ class Requantiser(wiring.Component):
         For a negative number, `magnitude` is 1 less than its magnitude. That makes a difference only to
         powers of 2, of which nothing but zeros is dropped.
         """
-        return Cat(
-            magnitude[end:].any() & (self.rounding == FLOAT32) for end in range(FLOAT_BITS, len(magnitude))
-        )
+        return Cat(magnitude[end:].any() & self._as_float for end in range(FLOAT_BITS, len(magnitude)))
 
     def _finish(self, m: Module, shifted: Signal) -> None:
         """Round, add the zero point, and clip."""
@@ -245,7 +247,7 @@ def _shift(m: Module, product: Signal, shift: Signal, fraction_bits: int) -> Sig
     far = Signal(_shifted_layout(fraction_bits, len(bits) - fraction_bits), reset_less=True)
     m.d.sync += far.eq(Cat(bits, sign, beyond, sticky))
 
-    shift = _delayed(m, shift[:4], 1, "shift_near")
+    shift = delayed(m, shift[:4], 1, "shift_near")
     bits = Cat(far.fraction, far.whole)
     bits, beyond, sticky = _step(bits, far.beyond, far.sticky, far.sign, shift[2:], 4)
     bits, beyond, sticky = _step(bits, beyond, sticky, far.sign, shift[:2], 1)
@@ -272,12 +274,3 @@ def _remainder(bits: Value, dropped: Value) -> tuple[Value, Value, Value]:
     """Return the highest bit that is dropped, whether any below it is 1, and the lowest bit that is kept."""
     highest = dropped & ~(dropped >> 1)
     return (bits & highest).any(), (bits & (dropped >> 1)).any(), ((bits >> 1) & highest).any()
-
-
-def _delayed(m: Module, value, clocks: int, name: str, *, reset_less: bool = True):
-    """Return a value some clocks later."""
-    for clock in range(clocks):
-        later = Signal.like(value, name=f"{name}_{clock}", reset_less=reset_less)
-        m.d.sync += later.eq(value)
-        value = later
-    return value

@@ -151,6 +151,22 @@ class DrainWalk(wiring.Component):
         clone = Signal(range(machine.slots), reset_less=True)
         step = Signal.like(last_step)
 
+        # From sum to sum: what ends with this one.
+        walking = Signal()
+        step_end, lane_end, items_end = (
+            Signal(name=name, reset_less=True) for name in ("step_end", "lane_end", "items_end")
+        )
+        word_end, group_end, last_group, column_end = (
+            Signal(name=name) for name in ("word_end", "group_end", "last_group", "column_end")
+        )
+        m.d.comb += [
+            word_end.eq(walking & step_end & lane_end),
+            column_end.eq(self.column == machine.columns - 1),
+            group_end.eq(word_end & items_end),
+            last_group.eq((groups_moved < 0) | slots_moved[-1]),
+            addend.eq(self.row_lanes >> unit),
+            passed.eq(self.row_lanes >> unit),
+        ]
         with m.FSM() as state:
             with m.State("rest"):
                 m.d.sync += [
@@ -198,48 +214,51 @@ class DrainWalk(wiring.Component):
                     self.slot_group.eq(0),
                     self.column.eq(0),
                     self.lane.eq(0),
+                    step_end.eq(last_step == 0),
+                    lane_end.eq(machine.group_lanes == 1),
+                    items_end.eq(items == 0),
                 ]
                 with m.If((groups_left < 0) | (items_behind < 0)):
                     m.next = "rest"
                 with m.Elif(item == 0):
+                    m.d.sync += walking.eq(1)
                     m.next = "walk"
             with m.State("walk"):
-                m.d.comb += [addend.eq(self.row_lanes >> unit), passed.eq(self.row_lanes >> unit)]
-                step_end, word_end, group_end, column_end = (
-                    Signal(name=name) for name in ("step_end", "word_end", "group_end", "column_end")
-                )
-                m.d.comb += [
-                    step_end.eq(step == last_step),
-                    word_end.eq(step_end & (self.lane == machine.group_lanes - 1)),
-                    column_end.eq(self.column == machine.columns - 1),
-                    group_end.eq(word_end & (items_left == 0)),
-                ]
-                m.d.sync += step.eq(step + 1)
-                with m.If(step_end):
-                    m.d.sync += [step.eq(0), self.lane.eq(self.lane + 1)]
-                with m.If(word_end):
-                    m.d.sync += [
-                        self.lane.eq(0),
-                        self.address.eq(self.address + (self.output_pitch >> unit)),
-                        items_left.eq(items_left - 1),
-                        self.column.eq(Mux(column_end, 0, self.column + 1)),
-                        clone.eq(clone + column_end),
-                    ]
-                with m.If(group_end):
-                    m.d.sync += [
-                        origin.eq(moved),
-                        groups_left.eq(groups_moved),
-                        slot_base.eq(slots_moved),
-                        self.address.eq(moved),
-                        items_left.eq(items),
-                        self.slot_group.eq(self.slot_group + 1),
-                        self.column.eq(0),
-                        clone.eq(0),
-                    ]
-                    with m.If((groups_moved < 0) | slots_moved[-1]):
-                        m.next = "rest"
+                with m.If(group_end & last_group):
+                    m.d.sync += walking.eq(0)
+                    m.next = "rest"
 
-        walking = state.ongoing("walk")
+        with m.If(walking):
+            m.d.sync += [step.eq(step + 1), step_end.eq(step + 1 == last_step)]
+            with m.If(step_end):
+                m.d.sync += [
+                    step.eq(0),
+                    step_end.eq(last_step == 0),
+                    self.lane.eq(self.lane + 1),
+                    lane_end.eq(self.lane == machine.group_lanes - 2),
+                ]
+        with m.If(word_end):
+            m.d.sync += [
+                self.lane.eq(0),
+                lane_end.eq(machine.group_lanes == 1),
+                self.address.eq(self.address + (self.output_pitch >> unit)),
+                items_left.eq(items_left - 1),
+                items_end.eq(items_left == 1),
+                self.column.eq(Mux(column_end, 0, self.column + 1)),
+                clone.eq(clone + column_end),
+            ]
+        with m.If(group_end):
+            m.d.sync += [
+                origin.eq(moved),
+                groups_left.eq(groups_moved),
+                slot_base.eq(slots_moved),
+                self.address.eq(moved),
+                items_left.eq(items),
+                items_end.eq(items == 0),
+                self.slot_group.eq(self.slot_group + 1),
+                self.column.eq(0),
+                clone.eq(0),
+            ]
         m.d.comb += [
             self.busy.eq(~state.ongoing("rest")),
             self.valid.eq(walking & (step <= last_part)),

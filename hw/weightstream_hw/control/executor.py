@@ -19,7 +19,8 @@ class Executor(wiring.Component):
     ------
     Latency: the first pass of a matrix starts when its configuration is in the lanes and the outputs of the
     operation before are in the activation memory.
-    Throughput: between two passes ``flush`` clocks, in which the last symbols leave the lanes.
+    Throughput: from `pass_done` to the next pass ``flush + 2`` clocks, in which the last symbols leave the
+    lanes.
     Stall: waits for what it starts.
 
     Parameters
@@ -78,8 +79,13 @@ class Executor(wiring.Component):
         m = Module()
         d = self.descriptor
         wait = Signal(range(self.flush + 1))
+        waited = Signal()
+        m.d.sync += waited.eq(wait == 0)
         # The loaders were started for the pass behind the one that runs; they answer a start 1 clock later.
         loaded, settled = Signal(), Signal()
+        # Whether there is a pass behind this one: some clocks late, which nobody looks at.
+        more = Signal()
+        m.d.sync += more.eq(self.item < self.batch)
         begin_pass = [
             self.pass_start.eq(1),
             self.pass_item.eq(self.item),
@@ -127,8 +133,8 @@ class Executor(wiring.Component):
                     m.next = "pass"
             # Keys and records of the next pass are loaded while the last tiles of this one run.
             with m.State("pass"):
-                m.d.sync += [wait.eq(self.flush), settled.eq(1)]
-                with m.If(settled & self.loaders_ready & ~loaded & (self.item < self.batch)):
+                m.d.sync += [wait.eq(self.flush - 1), settled.eq(1)]
+                with m.If(settled & self.loaders_ready & ~loaded & more):
                     m.d.sync += [self.loaders_start.eq(1), loaded.eq(1)]
                 with m.If(self.pass_done):
                     m.next = "flush"
@@ -136,11 +142,11 @@ class Executor(wiring.Component):
                 with m.If(wait != 0):
                     m.d.sync += wait.eq(wait - 1)
                 # The loaders look at the descriptor until they are through with its last pass.
-                with m.Elif(self.loaders_ready | loaded):
+                with m.If(waited & (self.loaders_ready | loaded)):
                     m.d.sync += loaded.eq(0)
                     with m.If(~self.streams_end):
                         m.d.sync += [self.error.eq(1), self.error_code.eq(ErrorCode.STREAM_LENGTH)]
-                    with m.If(self.item >= self.batch):
+                    with m.If(~more):
                         m.next = "take"
                     with m.Else():
                         m.d.sync += [*begin_pass, self.loaders_start.eq(~loaded)]

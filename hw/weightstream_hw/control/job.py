@@ -8,6 +8,15 @@ from weightstream.spec.machine import Machine
 from weightstream.spec.registers import ErrorCode
 
 
+def job_arguments(machine: Machine) -> data.StructLayout:
+    """Return the layout of what a job is told, by the names of its registers; static while it runs."""
+    address = machine.address_bits
+    return data.StructLayout(
+        {"image": address, "input": address, "input_size": 32, "output": address, "output_size": 32}
+        | {"batch": 16}
+    )
+
+
 def error_report(machine: Machine) -> data.StructLayout:
     """Return the layout of an error: pulse, code, address."""
     return data.StructLayout({"valid": 1, "code": 8, "address": machine.address_bits})
@@ -19,6 +28,9 @@ class JobControl(wiring.Component):
     Behind a job everything but the bus masters is reset; they finish or swallow what is under way. An error
     does the same at once, and then the job is done. A memory that never answers would keep them: after
     `PATIENCE` clocks the job is done without them, and the next one waits until they are idle.
+
+    While an error is kept, a job that is started is done at once, and nothing of it runs. A soft reset gives
+    a job up without `done`, also one that is failing; what fails in its clock is forgotten.
 
     Timing
     ------

@@ -5,51 +5,133 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from weightstream.spec.machine import Machine
+from weightstream.spec.machine import POOL_WORD, Machine
 
-from ..bus.bursts import memory_range
+from ..bus.bursts import WORDS_BITS, memory_range
 from ..compute.output import output_word
 
+_WORD_LSB = (POOL_WORD - 1).bit_length()
 #: Words that may be on their way from the activation memory to the bus.
 _DEPTH = 32
 
 
-class BatchWords(wiring.Component):
-    """Count the 64-bit words of a batch: ``batch * item_words``, by addition.
+def _job_ports(machine: Machine) -> dict:
+    """Return what all movers are told: `start`, and what is static from then on."""
+    return {
+        "start": In(1),
+        "address": In(machine.address_bits),
+        "size": In(32),
+        "base": In(24),
+        "batch": In(16),
+        "item_words": In(18),
+        "command": Out(stream.Signature(memory_range(machine))),
+        "done": Out(1),
+        "error": Out(1),
+    }
+
+
+class BatchWalk(wiring.Component):
+    """Count the words of a batch, ask for them if the buffer holds them, then walk through their places.
+
+    ::
+
+        words = batch * item_words, by addition; at most size / 8
 
     Timing
     ------
-    Latency: ``batch + 2`` clocks from `start` to `done`.
-    Throughput: one product at a time.
-    Stall: none.
+    Latency: ``batch + 2`` clocks from `start` to `command`; without words `done`, with too many `error` comes
+    1 clock later.
+    Throughput: a step a clock.
+    Stall: until the command is taken.
+
+    Parameters
+    ----------
+    machine : Machine
+        Width of addresses.
 
     Attributes
     ----------
-    start, done : In(1), Out(1)
-        Pulses.
-    batch, item_words : In
-        Factors, static.
-    words : Out(24)
-        Product, from `done` on.
+    start, done, error : In(1), Out(1)
+        Pulses: begin; the words were moved; there are more than the buffer holds, and no command.
+    address, size, base, batch, item_words : In
+        Byte address and bytes of the buffer, byte address in the activation memory, items, 64-bit words an
+        item; static.
+    command : Out(stream)
+        The range in memory.
+    active : Out(1)
+        A word is left.
+    place : Out
+        Its number in the activation memory.
+    step : In(1)
+        Go on to the next word.
+    finish : In(1)
+        Nothing is left to wait for; looked at while words are moved.
     """
 
-    def __init__(self):
+    def __init__(self, machine: Machine):
+        self.machine = machine
+        place = machine.pool_address_bits - _WORD_LSB
         super().__init__(
-            {"start": In(1), "batch": In(16), "item_words": In(18), "words": Out(24), "done": Out(1)}
+            _job_ports(machine) | {"active": Out(1), "place": Out(place), "step": In(1), "finish": In(1)}
         )
 
     def elaborate(self, platform):
         m = Module()
-        left = Signal(16)
-        run = Signal()
-        m.d.sync += self.done.eq(0)
-        with m.If(self.start):
-            m.d.sync += [left.eq(self.batch), self.words.eq(0), run.eq(1)]
-        with m.Elif(run & (left != 0)):
-            m.d.sync += [left.eq(left - 1), self.words.eq(self.words + self.item_words)]
-        with m.Elif(run):
-            m.d.sync += [run.eq(0), self.done.eq(1)]
+        items = Signal(16)
+        # One bit more than a command counts: it stays set, and is more than any buffer may hold.
+        words = Signal(WORDS_BITS + 1)
+        left = Signal(WORDS_BITS)
+        moving, beyond = Signal(), Signal()
+        m.d.comb += [
+            self.command.payload.address.eq(self.address),
+            self.command.payload.words.eq(words),
+            self.command.payload.repeats.eq(0),
+            self.active.eq(moving & (left != 0)),
+        ]
+        m.d.sync += [
+            self.done.eq(0),
+            self.error.eq(0),
+            beyond.eq(words[-1] | (words > self.size[_WORD_LSB:])),
+        ]
+        with m.FSM() as states:
+            with m.State("rest"):
+                m.d.sync += [items.eq(self.batch), words.eq(0)]
+                with m.If(self.start):
+                    m.next = "count"
+            with m.State("count"):
+                with m.If((items == 0) | words[-1]):
+                    m.next = "ask"
+                with m.Else():
+                    m.d.sync += [items.eq(items - 1), words.eq(words + self.item_words)]
+            with m.State("ask"):
+                m.d.sync += [left.eq(words), self.place.eq(self.base[_WORD_LSB:])]
+                with m.If(beyond):
+                    m.d.sync += self.error.eq(1)
+                    m.next = "rest"
+                with m.Elif(words == 0):
+                    m.d.sync += self.done.eq(1)
+                    m.next = "rest"
+                with m.Else():
+                    m.d.comb += self.command.valid.eq(1)
+                    with m.If(self.command.ready):
+                        m.next = "move"
+            with m.State("move"):
+                with m.If(self.step):
+                    m.d.sync += [left.eq(left - 1), self.place.eq(self.place + 1)]
+                with m.If(self.finish):
+                    m.d.sync += self.done.eq(1)
+                    m.next = "rest"
+        m.d.comb += moving.eq(states.ongoing("move"))
         return m
+
+    def connect(self, m: Module, mover: wiring.Component) -> None:
+        """Connect the ports that all movers have."""
+        for name, member in _job_ports(self.machine).items():
+            own, outer = getattr(self, name), getattr(mover, name)
+            if name == "command":
+                wiring.connect(m, own, wiring.flipped(outer))
+            else:
+                m.d.comb += own.eq(outer) if member.flow == In else outer.eq(own)
 
 
 class InputMover(wiring.Component):
@@ -57,7 +139,7 @@ class InputMover(wiring.Component):
 
     Timing
     ------
-    Latency: ``batch + 3`` clocks, then a burst.
+    Latency: ``batch + 2`` clocks, then a burst.
     Throughput: an 8-byte word a clock.
     Stall: when the write port is taken.
 
@@ -68,12 +150,10 @@ class InputMover(wiring.Component):
 
     Attributes
     ----------
-    start, done : In(1), Out(1)
-        Pulses.
-    address, base, batch, item_words : In
-        Where the inputs are, where they go (byte addresses), items, 64-bit words an item; static.
-    command, words : Out, In(stream)
-        Of a reader.
+    start, done, error, address, size, base, batch, item_words, command
+        See `BatchWalk`; the command is that of a reader.
+    words : In(stream)
+        Of the reader.
     write : Out(stream of output_word)
         To the activation memory.
     """
@@ -81,56 +161,23 @@ class InputMover(wiring.Component):
     def __init__(self, machine: Machine):
         self.machine = machine
         super().__init__(
-            {
-                "start": In(1),
-                "address": In(machine.address_bits),
-                "base": In(24),
-                "batch": In(16),
-                "item_words": In(18),
-                "command": Out(stream.Signature(memory_range(machine))),
-                "words": In(stream.Signature(64)),
-                "write": Out(stream.Signature(output_word(machine))),
-                "done": Out(1),
-            }
+            _job_ports(machine)
+            | {"words": In(stream.Signature(64)), "write": Out(stream.Signature(output_word(machine)))}
         )
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.count = count = BatchWords()
-        left = Signal(24)
+        m.submodules.walk = walk = BatchWalk(self.machine)
+        walk.connect(m, self)
         m.d.comb += [
-            count.start.eq(self.start),
-            count.batch.eq(self.batch),
-            count.item_words.eq(self.item_words),
-            self.command.payload.address.eq(self.address),
-            self.command.payload.words.eq(count.words),
-            self.command.payload.repeats.eq(0),
+            self.write.payload.address.eq(walk.place),
             self.write.payload.data.eq(self.words.payload),
             self.write.payload.mask.eq(0xFF),
+            self.write.valid.eq(walk.active & self.words.valid),
+            self.words.ready.eq(walk.active & self.write.ready),
+            walk.step.eq(self.words.valid & self.words.ready),
+            walk.finish.eq(~walk.active),
         ]
-        m.d.sync += self.done.eq(0)
-        with m.FSM():
-            with m.State("rest"):
-                with m.If(count.done):
-                    m.d.sync += [left.eq(count.words), self.write.payload.address.eq(self.base >> 3)]
-                    m.next = "ask"
-            with m.State("ask"):
-                m.d.comb += self.command.valid.eq(left != 0)
-                with m.If(self.command.ready | (left == 0)):
-                    m.next = "move"
-            with m.State("move"):
-                m.d.comb += [
-                    self.write.valid.eq(self.words.valid & (left != 0)),
-                    self.words.ready.eq(self.write.ready & (left != 0)),
-                ]
-                with m.If(left == 0):
-                    m.d.sync += self.done.eq(1)
-                    m.next = "rest"
-                with m.Elif(self.words.valid & self.write.ready):
-                    m.d.sync += [
-                        left.eq(left - 1),
-                        self.write.payload.address.eq(self.write.payload.address + 1),
-                    ]
         return m
 
 
@@ -139,7 +186,7 @@ class OutputMover(wiring.Component):
 
     Timing
     ------
-    Latency: ``batch + 4`` clocks, then the read latency of the activation memory.
+    Latency: ``batch + 2`` clocks to the command, 1 more to the first read of the activation memory.
     Throughput: an 8-byte word a clock, while columns leave the read port free.
     Stall: at most `_DEPTH` words are read ahead of the bus.
 
@@ -150,15 +197,14 @@ class OutputMover(wiring.Component):
 
     Attributes
     ----------
-    start, done : In(1), Out(1)
-        Pulses; done when memory has acknowledged all writes.
-    address, base, batch, item_words : In
-        Where the outputs go, where they are (byte addresses), items, 64-bit words an item; static.
+    start, done, error, address, size, base, batch, item_words, command
+        See `BatchWalk`; the command is that of the write master, `done` comes when memory has acknowledged
+        all writes.
     read_valid, read_ready, read_address : Out(1), In(1), Out
         Ask the activation memory for a word.
     read_data_valid, read_data : In
         Its answers, in order.
-    command, words : Out(stream)
+    words : Out(stream)
         Of the write master.
     written : In(1)
         Pulse of the write master: the command is done.
@@ -167,69 +213,40 @@ class OutputMover(wiring.Component):
     def __init__(self, machine: Machine):
         self.machine = machine
         super().__init__(
-            {
-                "start": In(1),
-                "address": In(machine.address_bits),
-                "base": In(24),
-                "batch": In(16),
-                "item_words": In(18),
+            _job_ports(machine)
+            | {
                 "read_valid": Out(1),
                 "read_ready": In(1),
                 "read_address": Out(machine.pool_address_bits),
                 "read_data_valid": In(1),
                 "read_data": In(64),
-                "command": Out(stream.Signature(memory_range(machine))),
                 "words": Out(stream.Signature(64)),
                 "written": In(1),
-                "done": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.count = count = BatchWords()
+        m.submodules.walk = walk = BatchWalk(self.machine)
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=64, depth=_DEPTH)
-        left = Signal(24)
+        walk.connect(m, self)
         room = Signal(range(_DEPTH + 1), init=_DEPTH)
-        asked, given = Signal(), Signal()
+        given = Signal()
         m.d.comb += [
-            count.start.eq(self.start),
-            count.batch.eq(self.batch),
-            count.item_words.eq(self.item_words),
-            self.command.payload.address.eq(self.address),
-            self.command.payload.words.eq(count.words),
-            self.command.payload.repeats.eq(0),
+            self.read_valid.eq(walk.active & (room != 0)),
+            self.read_address.eq(walk.place << _WORD_LSB),
+            walk.step.eq(self.read_valid & self.read_ready),
+            walk.finish.eq(self.written),
             fifo.w_data.eq(self.read_data),
             fifo.w_en.eq(self.read_data_valid),
             self.words.payload.eq(fifo.r_data),
             self.words.valid.eq(fifo.r_rdy),
             fifo.r_en.eq(self.words.ready),
-            asked.eq(self.read_valid & self.read_ready),
             given.eq(fifo.r_rdy & fifo.r_en),
         ]
         # Room is reserved before a word is asked for: the memory's answers cannot be held back.
-        with m.If(asked & ~given):
+        with m.If(walk.step & ~given):
             m.d.sync += room.eq(room - 1)
-        with m.Elif(given & ~asked):
+        with m.Elif(given & ~walk.step):
             m.d.sync += room.eq(room + 1)
-        m.d.sync += self.done.eq(0)
-        with m.FSM():
-            with m.State("rest"):
-                with m.If(count.done):
-                    m.d.sync += [left.eq(count.words), self.read_address.eq(self.base)]
-                    m.next = "ask"
-            with m.State("ask"):
-                m.d.comb += self.command.valid.eq(left != 0)
-                with m.If(left == 0):
-                    m.d.sync += self.done.eq(1)
-                    m.next = "rest"
-                with m.Elif(self.command.ready):
-                    m.next = "move"
-            with m.State("move"):
-                m.d.comb += self.read_valid.eq((left != 0) & (room != 0))
-                with m.If(asked):
-                    m.d.sync += [left.eq(left - 1), self.read_address.eq(self.read_address + 8)]
-                with m.If(self.written):
-                    m.d.sync += self.done.eq(1)
-                    m.next = "rest"
         return m

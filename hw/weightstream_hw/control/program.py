@@ -1,27 +1,32 @@
 """The front end: reads an image's header and program, ahead of what is executed."""
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from weightstream.spec.coder import MAX_DISTANCE
 from weightstream.spec.image import (
+    DESCRIPTOR,
     DESCRIPTOR_WORDS,
     HEADER_BYTES,
     KEYS_NONE,
     MAGIC,
     OP_END,
-    OP_LOAD,
     OP_MATRIX,
-    OP_STORE,
     VERSION,
 )
 from weightstream.spec.machine import Machine
+from weightstream.spec.operations import refusals
 from weightstream.spec.registers import ErrorCode
 
 from ..bus.bursts import memory_range
 from ..decode.streams import lanes_command
 from .descriptor import DescriptorRegister
+
+#: The last 64-bit word of a descriptor that an operand of the product of tiles and their rows is in.
+_LAST_OPERAND = max(
+    field.word // 2 for field in DESCRIPTOR if field.name in ("rows", "tiles", "tile_rows", "last_edge")
+)
 
 
 class ProgramReader(wiring.Component):
@@ -35,7 +40,12 @@ class ProgramReader(wiring.Component):
     ------
     Latency: two bursts from `start` to the first descriptor.
     Throughput: a word of the program a clock.
-    Stall: behind a descriptor, until `layer` is taken and its configuration was read.
+    Stall: behind a descriptor, until it is taken and its configuration was read.
+
+    Errors
+    ------
+    A job without items, a header that is not that of an image for this machine, and a descriptor of which
+    `weightstream.spec.operations.refusals` says so end the job before anything that they ask for is read.
 
     Parameters
     ----------
@@ -101,6 +111,7 @@ class ProgramReader(wiring.Component):
         program_offset, program_words, left = Signal(32), Signal(24), Signal(17)
         passes = Signal(16)
         at = Signal(self.machine.address_bits)
+        refused = self._refused(m, begin=count == _LAST_OPERAND + 1)
         m.d.sync += self.error.eq(0)
         m.d.comb += [
             self.error_address.eq(self.operation),
@@ -129,6 +140,8 @@ class ProgramReader(wiring.Component):
                 with m.If(self.start):
                     m.d.sync += [count.eq(0), at.eq(self.image), self.operation.eq(self.image)]
                     m.next = "ask for header"
+                    with m.If(self.batch == 0):
+                        fail(ErrorCode.BATCH)
             with m.State("ask for header"):
                 m.d.comb += [
                     self.command.valid.eq(1),
@@ -174,16 +187,11 @@ class ProgramReader(wiring.Component):
                         m.next = "check"
             with m.State("check"):
                 m.d.sync += [count.eq(0), passes.eq(0), left.eq(self.batch)]
-                with m.Switch(d.op):
-                    with m.Case(OP_END, OP_LOAD, OP_STORE):
-                        m.next = "offer"
-                    with m.Case(OP_MATRIX):
-                        with m.If(self._impossible(d)):
-                            fail(ErrorCode.DESCRIPTOR)
-                        with m.Else():
-                            m.next = "passes"
-                    with m.Default():
-                        fail(ErrorCode.DESCRIPTOR)
+                m.next = "offer"
+                with m.If(d.op == OP_MATRIX):
+                    m.next = "passes"
+                with m.If(refused):
+                    fail(ErrorCode.DESCRIPTOR)
             # passes - 1 = how often a pass's positions fit into the items that the first pass leaves
             with m.State("passes"):
                 with m.If(left <= d.positions):
@@ -233,36 +241,31 @@ class ProgramReader(wiring.Component):
                 pass
         return m
 
-    def _impossible(self, d: DescriptorRegister):
-        """Return whether a matrix descriptor asks for what the machine does not have, or for nothing."""
-        machine = self.machine
-        empty = Cat(
-            d.rows == 0,
-            d.tiles == 0,
-            d.part_symbols == 0,
-            d.positions == 0,
-            d.tile_rows == 0,
-            d.row_groups == 0,
-            d.stored_lanes == 0,
-            d.chunk_words == 0,
-            d.part_words == 0,
-            d.column_period == 0,
-        )
-        shared = (d.clone_log2 != 0) | (d.split_log2 != 0) | d.split_groups | (d.row_groups != machine.groups)
-        beyond = Cat(
-            d.stored_lanes > machine.lanes,
-            d.row_groups > machine.groups,
-            d.passes >= machine.passes,
-            (d.clone_log2 + d.split_log2) > (machine.slots - 1).bit_length(),
-            d.column_period > machine.column_classes,
-            d.chunk_words > machine.patch_words,
-            d.input_base >= machine.pool_bytes,
-            d.output_base >= machine.pool_bytes,
-            d.last_full > machine.slots,
-            d.distance > MAX_DISTANCE,
-            d.product_tables & shared,
-            d.product_tables & ((1 << d.group_log2) > machine.group),
-            ~d.product_tables & ((d.group_log2 != 0) | (not machine.multipliers)),
-            d.use_thresholds & (not machine.thresholds),
-        )
-        return empty.any() | beyond.any()
+    def _refused(self, m: Module, begin: Value) -> Value:
+        """Return whether the descriptor is refused, right once its last word was read.
+
+        The fields lie in its first words. Behind them there are as many clocks as this takes: `begin` is when
+        the operands of the product are there, then a bit a clock, then a register behind each condition.
+        """
+        d = self.descriptor
+        full_rows, rest = Signal(signed(34), reset_less=True), Signal(33, reset_less=True)
+        bits = Signal.like(d.tile_rows, name="bits")
+        with m.If(begin):
+            m.d.sync += [full_rows.eq(d.rows - d.last_edge), rest.eq(d.tiles - 1), bits.eq(d.tile_rows)]
+        with m.Else():
+            m.d.sync += [
+                full_rows.eq(full_rows - Mux(bits[0], rest, 0)),
+                rest.eq(rest << 1),
+                bits.eq(bits >> 1),
+            ]
+        assert len(bits) <= DESCRIPTOR_WORDS // 2 - _LAST_OPERAND - 3
+
+        conditions = refusals(d, self.machine, full_rows)
+        known = Signal()
+        m.d.sync += known.eq(Cat(d.op == op for op in (OP_END, *conditions)).any())
+        reasons = []
+        for op, own in conditions.items():
+            reason = Signal(len(own), name=f"refused_{op}", reset_less=True)
+            m.d.sync += reason.eq(Cat(own))
+            reasons.append((d.op == op) & reason.any())
+        return ~known | Cat(reasons).any()

@@ -35,6 +35,9 @@ class RoundSequencer(wiring.Component):
 
         2 x CLEAR, 2 x FILL; for each tile: START, part_symbols x SYMBOL; a CLEAR that captures the last sums
 
+    Both CLEAR reset the streams. With the first one the sums that an abandoned job may have left are dropped;
+    with the second one the queues go on to the first words of the pass.
+
     A round waits, as IDLE, for what it needs: the pass's words in all queues (the last CLEAR before the first
     tile), words in all queues (FILL, START, SYMBOL), keys of the tile (START), columns (SYMBOL), the shadow
     sums of the tile before (START, the last CLEAR of all).
@@ -138,7 +141,11 @@ class RoundSequencer(wiring.Component):
             walk.restart.eq(self.start),
         ]
         boundary = Signal()
+        # In the first clock of a round: there is time for the walk until its last one.
+        step = Signal()
+        m.d.comb += walk.step.eq(step)
         m.d.sync += [
+            step.eq(0),
             self.slot.eq(Mux(self.slot == machine.slots - 1, 0, self.slot + 1)),
             boundary.eq(self.slot == machine.slots - 2),
         ]
@@ -250,7 +257,7 @@ class RoundSequencer(wiring.Component):
                             self.end_tile.eq(walk.last),
                             self.busy.eq(1),
                         ]
-                        m.d.comb += walk.step.eq(1)
+                        m.d.sync += step.eq(1)
                         with m.If(walk.last):
                             m.d.sync += [tile.eq(tile + 1), phase.eq(Mux(last_tile, Phase.END, Phase.START))]
                 with m.Case(Phase.END):

@@ -82,10 +82,16 @@ class BitWindow(wiring.Component):
         word = self.words.payload
         chunks = [Cat(word[i + 8 : i + 16], word[i : i + 8]) for i in range(0, 64, VIEW_BITS)]
         step = Signal()
+        #: Whether `here` and `ahead` show a nibble more than the view.
+        nibble_shown, bits_taken = Signal(init=1), Signal.like(offset)
+        m.d.sync += nibble_shown.eq(bits_taken < VIEW_BITS - NIBBLE_BITS)
         m.d.comb += [
             fetching.eq(running & ~fetched),
             self.view.eq((Cat(ahead, here) << offset)[VIEW_BITS : 2 * VIEW_BITS]),
             self.past.eq(was_past | (here_past & (offset != 0))),
+            bits_taken.eq(Mux(self.take, beyond, offset)),
+            self.ready.eq(self.valid & fetched),
+            self.nibble_ready.eq(self.valid & (fetched | nibble_shown)),
             beyond.eq(offset + self.amount),
         ]
         m.d.sync += was_past.eq(self.past)
@@ -116,6 +122,7 @@ class BitWindow(wiring.Component):
                     ended.eq(self.count == 0),
                     index.eq(0),
                     offset.eq(0),
+                    nibble_shown.eq(1),
                     fetched.eq(0),
                     here_past.eq(0),
                     ahead_past.eq(0),
@@ -130,18 +137,16 @@ class BitWindow(wiring.Component):
             with m.State("second chunk"):
                 m.d.comb += [running.eq(1), step.eq(fetched)]
                 with m.If(fetched):
+                    m.d.sync += self.valid.eq(1)
                     m.next = "open"
             with m.State("open"):
                 m.d.comb += [
                     running.eq(1),
-                    self.valid.eq(1),
-                    self.ready.eq(fetched),
-                    self.nibble_ready.eq(fetched | (offset < VIEW_BITS - NIBBLE_BITS)),
                     step.eq(self.take & (beyond >= VIEW_BITS)),
                 ]
-                with m.If(self.take):
-                    m.d.sync += offset.eq(beyond)
+                m.d.sync += offset.eq(bits_taken)
                 with m.If(self.finish):
+                    m.d.sync += self.valid.eq(0)
                     m.next = "drop"
             with m.State("drop"):
                 m.d.comb += self.words.ready.eq(~ended)

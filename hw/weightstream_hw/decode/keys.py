@@ -13,6 +13,7 @@ from weightstream.spec.coder import MAX_KEY_BITS
 from weightstream.spec.image import KEY_CLASS_FIELDS, KEYS_CLASSES, KEYS_NONE, KEYS_RICE
 from weightstream.spec.machine import Machine
 
+from ..control.banks import TileBanks, tile_banks
 from ..control.config_write import CONFIG_WRITE
 from ..control.round import symbol_latency
 from ..control.rows import RowWalk
@@ -108,7 +109,7 @@ class RiceKeyDecoder(wiring.Component):
     """
 
     #: Clocks from `start` to the first key.
-    latency = 11
+    latency = 12
 
     def __init__(self, machine: Machine):
         self.machine = machine
@@ -152,8 +153,9 @@ class RiceKeyDecoder(wiring.Component):
             walk.tile_rows.eq(self.tile_rows),
             walk.row_groups.eq(self.row_groups),
             window.count.eq(self.keys_words),
-            named.eq(self.key_mode == KEYS_CLASSES),
         ]
+        # It is asked for some clocks after the start.
+        m.d.sync += named.eq(self.key_mode == KEYS_CLASSES)
 
         # ---- a row: class, ones and zero, the bits behind them -----------------------------------
         # What is said about the rows of this class; rows of it that are left; whether none had a key.
@@ -170,7 +172,7 @@ class RiceKeyDecoder(wiring.Component):
         behind = Signal(range(VIEW_BITS + 1))
         emit = Signal()
         complete = Signal()
-        free = self._banks(m, complete)
+        banks = self._banks(m, complete)
         view_all_ones, view_ones = leading_ones(window.view)
         m.d.comb += [
             walk.step.eq(emit),
@@ -181,40 +183,50 @@ class RiceKeyDecoder(wiring.Component):
             total.eq(Mux(run[-1], run, run + ones + all_ones)),
         ]
 
-        def after_row(state: str):
-            m.next = state
-            with m.If(by_class & last_of_class):
-                m.next = "look up"
-            with m.If(walk.last):
-                m.next = "finish"
+        # Whether the state is the one in which a row may end, not decoded from its number: much hangs on it.
+        coded_row, uncoded_row = Signal(), Signal()
 
-        with m.FSM() as states:
+        def go(state: str):
+            m.next = state
+            m.d.sync += [coded_row.eq(state == "bits"), uncoded_row.eq(state == "no key")]
+
+        def after_row(state: str):
+            go(state)
+            with m.If(by_class & last_of_class):
+                go("look up")
+            with m.If(walk.last):
+                go("finish")
+
+        uncoded = Signal()
+        m.d.comb += [
+            uncoded.eq(uncoded_row & banks.free & (window.nibble_ready | ~named)),
+            emit.eq((coded_row & window.ready & whole) | uncoded),
+            window.take.eq((coded_row & window.ready) | (uncoded & named)),
+        ]
+        with m.FSM():
             with m.State("rest"):
                 m.d.sync += [number.eq(0), by_class.eq(self.key_mode == KEYS_RICE)]
                 m.d.comb += walk.start.eq(self.start)
                 with m.If(self.start):
+                    m.d.sync += self.busy.eq(1)
                     m.d.comb += window.start.eq(self.key_mode != KEYS_NONE)
-                    m.next = "look up"
+                    go("look up")
             with m.State("look up"):
                 m.d.sync += [row_class.eq(looked_up.data), number.eq(number + 1)]
-                m.next = "class"
+                go("class")
                 with m.If(by_class & number[-1]):
                     m.d.comb += used_up.eq(1)
                     m.d.sync += by_class.eq(0)
             with m.State("class"):
                 m.d.sync += [fresh.eq(1), last_of_class.eq(row_class.rows == 1), run.eq(0)]
                 m.d.sync += [ones.eq(0), counted.eq(1)]
-                m.next = "ones"
+                go("ones")
                 with m.If(~by_class | (row_class.key_bits == 0)):
                     m.d.sync += [row_class.key_bits.eq(0), row_class.lift.eq(0)]
-                    m.next = "no key"
+                    go("no key")
                 with m.If(by_class & (row_class.rows == 0)):
-                    m.next = "look up"
+                    go("look up")
             with m.State("no key"):
-                m.d.comb += [
-                    emit.eq(free & (window.nibble_ready | ~named)),
-                    window.take.eq(named & emit),
-                ]
                 with m.If(emit):
                     after_row("no key")
             with m.State("ones"):
@@ -224,23 +236,22 @@ class RiceKeyDecoder(wiring.Component):
                     counted.eq(0),
                     whole.eq((~window.view >> row_class.rice).any()),
                 ]
-                with m.If(free & window.valid):
-                    m.next = "bits"
+                with m.If(banks.free & window.valid):
+                    go("bits")
             # The whole code, if the view shows it; else what was counted, then the bits behind it.
             with m.State("bits"):
-                m.d.comb += [emit.eq(window.ready & whole), window.take.eq(window.ready)]
                 with m.If(emit):
                     m.d.sync += run.eq(0)
                     after_row("ones")
                 with m.Elif(window.ready):
                     m.d.sync += [run.eq(total), ones.eq(0), counted.eq(1), whole.eq(1)]
                     with m.If(all_ones):
-                        m.next = "ones"
+                        go("ones")
             with m.State("finish"):
                 m.d.comb += window.finish.eq(1)
                 with m.If(~window.busy):
-                    m.next = "rest"
-        m.d.comb += self.busy.eq(~states.ongoing("rest"))
+                    m.d.sync += self.busy.eq(0)
+                    go("rest")
         with m.If(emit):
             m.d.sync += [
                 fresh.eq(0),
@@ -249,18 +260,27 @@ class RiceKeyDecoder(wiring.Component):
             ]
 
         # ---- what was found ---------------------------------------------------------------------
+        emitted = Signal(5)
+        place = [Signal(key_write(self.machine), reset_less=True, name=f"place{i}") for i in range(5)]
+        seen, seen_run = Signal(VIEW_BITS, reset_less=True), Signal(17, reset_less=True)
+        seen_ones, seen_counted = Signal(4, reset_less=True), Signal(reset_less=True)
+        seen_first = Signal(reset_less=True)
         found = Signal(KEY_CLASS, reset_less=True)
         found_run, found_tail = Signal(17, reset_less=True), Signal(VIEW_BITS, reset_less=True)
         found_first = Signal(reset_less=True)
-        emitted = Signal(4)
-        place = [Signal(key_write(self.machine), reset_less=True, name=f"place{i}") for i in range(4)]
         m.d.sync += [
             emitted.eq(Cat(emit, emitted)),
+            seen.eq(window.view),
+            seen_ones.eq(ones),
+            seen_counted.eq(counted),
+            seen_run.eq(total),
+            seen_first.eq(fresh),
+            # Its class is still the same.
             found.eq(row_class),
-            found_run.eq(total),
-            found_tail.eq((Mux(counted, window.view, window.view << 1) << ones)[:VIEW_BITS]),
-            found_first.eq(fresh),
-            place[0].bank.eq(self._filling),
+            found_run.eq(seen_run),
+            found_tail.eq((Mux(seen_counted, seen, seen << 1) << seen_ones)[:VIEW_BITS]),
+            found_first.eq(seen_first),
+            place[0].bank.eq(banks.filling),
             place[0].row_group.eq(walk.row_group),
             place[0].lane.eq(walk.lane),
             place[0].slot.eq(walk.slot_group),
@@ -281,8 +301,9 @@ class RiceKeyDecoder(wiring.Component):
             first.eq(found_first),
             lift.eq(found.lift),
             place[1].eq(place[0]),
-            place[1].bits.eq(found.key_bits),
-            place[1].field.eq(Mux(named, looked_up.data.field, found.field)),
+            place[2].eq(place[1]),
+            place[2].bits.eq(found.key_bits),
+            place[2].field.eq(Mux(named, looked_up.data.field, found.field)),
         ]
 
         # ---- its key ----------------------------------------------------------------------------
@@ -295,7 +316,7 @@ class RiceKeyDecoder(wiring.Component):
         write = Signal(key_write(self.machine), reset_less=True)
         enable, was_past = Signal(), Signal()
         m.d.comb += [
-            own_bits.eq((1 << place[3].bits) - 1),
+            own_bits.eq((1 << place[4].bits) - 1),
             possible.eq(~key_too_far & ((key.as_unsigned() & ~own_bits) == 0)),
             self.write.eq(write),
             self.write.enable.eq(enable),
@@ -305,37 +326,34 @@ class RiceKeyDecoder(wiring.Component):
             changes_much.eq(too_far),
             changes_first.eq(first),
             key_too_far.eq(changes_much),
-            place[2].eq(place[1]),
             place[3].eq(place[2]),
-            write.eq(place[3]),
+            place[4].eq(place[3]),
+            write.eq(place[4]),
             write.key.eq(key & own_bits),
             enable.eq(emitted[-1]),
             was_past.eq(window.past),
             self.error.eq((emitted[-1] & ~possible) | used_up | (window.past & ~was_past)),
         ]
         # key = key + gap - lift
-        with m.If(emitted[2]):
+        with m.If(emitted[3]):
             m.d.sync += key.eq(Mux(changes_first, 0, key) + change)
         return m
 
-    def _banks(self, m: Module, complete: Signal) -> Value:
-        """Keep account of the two banks; return whether one is free to be filled."""
-        #: Banks with keys that are waited for or in use; with keys that are waited for and in memory.
-        held, stored = Signal(range(3)), Signal(range(3))
+    def _banks(self, m: Module, complete: Signal) -> TileBanks:
+        """Keep account of the two banks of keys.
+
+        A tile is in memory some clocks behind its last row; its bank is free when the next tile has run for
+        as long as its own last symbols take to leave the lanes.
+        """
         # The first tile that begins has none before it.
         running = Signal()
         leaving = Signal(self.settle)
-        written = Signal(5)
-        self._filling = Signal()
-        freed = leaving[-1]
+        written = Signal(6)
         m.d.sync += [
             written.eq(Cat(complete, written)),
             leaving.eq(Cat(self.tile_take & running, leaving)),
             running.eq(running | self.tile_take),
-            held.eq(held + complete - freed),
-            stored.eq(stored + written[-1] - self.tile_take),
-            self._filling.eq(self._filling ^ complete),
-            self.bank.eq(self.bank ^ self.tile_take),
         ]
-        m.d.comb += self.tile_ready.eq(stored != 0)
-        return ~held[1]
+        banks = tile_banks(m, complete=complete, written=written[-1], taken=self.tile_take, freed=leaving[-1])
+        m.d.comb += [self.tile_ready.eq(banks.ready), self.bank.eq(banks.bank)]
+        return banks

@@ -70,8 +70,8 @@ class Lane(wiring.Component):
     ----------
     machine : Machine
         What is built.
-    dsp : {"generic", "xc7"}
-        How the search multiplies, see `SearchStep`.
+    dsp : str
+        One of `weightstream_hw.multipliers.MULTIPLIERS`.
 
     Attributes
     ----------
@@ -249,25 +249,31 @@ class Lane(wiring.Component):
 
     def _tables(self, m, config, quarter, slot):
         """Return the thresholds of quarters, at stage -1, and of symbols within the quarter, at stage 2."""
-        # Quarters of all tables are behind the others; one port reads them and writes.
+        # Quarters of all tables are behind the others. The way from the context map to them is long; so it is
+        # the port for symbols within the quarter that writes, too. While it does all slots are at rest, where
+        # the quarter is 3: its bits need only be cleared.
         rows = 4 << TABLE_BITS
         longer = self.machine.slots - RING_STAGES
         table = longer_trip(m, "table_number", self.table, slot, longer)
-        shared = Signal(range(2 * rows))
-        write = config.coarse | config.fine
-        m.d.comb += shared.eq(Mux(write, Cat(config.address[:8], config.coarse), rows | table))
         thresholds = Signal(THRESHOLDS, name="thresholds_coarse"), Signal(THRESHOLDS, name="thresholds_fine")
-        table = delayed(m, table, 3)
+        writes = config.coarse | config.fine
+        write = delayed(m, writes, 1, control=True)
+        values = delayed(m, config.data[: 3 * FREQUENCY_BITS], 1)
+        cleared = delayed(m, Mux(writes, ~config.address[:2], 0)[:2], 1, control=True)
+        table_fine = delayed(m, Mux(writes, config.address[2:8], delayed(m, table, 2)), 1)
+        quarters = delayed(m, config.coarse, 1, control=True)
+        shared = Signal(range(2 * rows))
+        m.d.comb += shared.eq(Cat(quarter & ~cleared, table_fine, quarters))
         for i in range(3):
             cells = memory.Memory(shape=FREQUENCY_BITS, depth=2 * rows, init=[], attrs={"ram_style": "block"})
             m.submodules[f"thresholds_{i}"] = cells
             put, get_coarse, get_fine = cells.write_port(), cells.read_port(), cells.read_port()
             m.d.comb += [
                 put.addr.eq(shared),
-                put.data.eq(config.data.word_select(i, FREQUENCY_BITS)),
+                put.data.eq(values.word_select(i, FREQUENCY_BITS)),
                 put.en.eq(write),
-                get_coarse.addr.eq(shared),
-                get_fine.addr.eq(Cat(quarter, table)),
+                get_coarse.addr.eq(rows | table),
+                get_fine.addr.eq(shared),
                 thresholds[0][i].eq(get_coarse.data),
                 thresholds[1][i].eq(get_fine.data),
             ]

@@ -8,6 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from weightstream.spec.coder import FREQUENCY_BITS, RANGE_BITS
 
+from ..multipliers import check_multipliers
+
 THRESHOLDS = data.ArrayLayout(FREQUENCY_BITS, 3)
 
 
@@ -40,8 +42,8 @@ class SearchStep(wiring.Component):
 
     Parameters
     ----------
-    dsp : {"generic", "xc7"}
-        Leave multiplication and subtraction to synthesis, or instantiate DSP48E1.
+    dsp : str
+        One of `MULTIPLIERS`: leave multiplication and subtraction to synthesis, or instantiate DSP48E1.
 
     Attributes
     ----------
@@ -58,9 +60,7 @@ class SearchStep(wiring.Component):
     """
 
     def __init__(self, dsp: str = "generic"):
-        if dsp not in ("generic", "xc7"):
-            raise ValueError(f"dsp must be 'generic' or 'xc7', not {dsp!r}")
-        self.dsp = dsp
+        self.dsp = check_multipliers(dsp)
         super().__init__(
             {
                 "thresholds": In(THRESHOLDS),

@@ -27,9 +27,10 @@ class StreamFetch(wiring.Component):
 
     Word buses have their turns, and on each bus its lanes. One that is behind in this pass gets its next
     burst, if the queues of all lanes that listen (the lane and its clones, ``lane + i * stored_lanes``) have
-    room for the words, and its word bus for the burst. Bursts are shorter at the start and the end of a lane,
-    and in front of a page of memory. Behind its last word a lane gets a marker; a lane without words gets it
-    behind the first beat of the image, of which no word is wanted.
+    room for the words, and its word bus for the burst. The first burst of a lane in a pass has at most
+    ``8 * slots`` words and a beat, what its queue needs to be `ready`: so the others have theirs sooner.
+    Bursts end with the lane, and in front of a page of memory. Behind its last word a lane gets a marker; a
+    lane without words gets it behind the first beat of the image, of which no word is wanted.
 
     A queue is known by the words it was sent and those that it handed out, both modulo its size; room for one
     word is never used.
@@ -169,7 +170,6 @@ class StreamFetch(wiring.Component):
             *other_bus,
             turns[bus].eq(Mux(turns[bus] == (stored >> len(bus)) - 1, 0, turns[bus] + 1)),
         ]
-        asked = Signal()
         with m.FSM():
             # Memories are not reset.
             with m.State("clear"):
@@ -212,7 +212,6 @@ class StreamFetch(wiring.Component):
                     first.eq(place.data.at == 0),
                     listener.eq(lane),
                     groups.eq(0),
-                    asked.eq(0),
                 ]
                 m.next = "measure"
             with m.State("measure"):
@@ -231,12 +230,11 @@ class StreamFetch(wiring.Component):
                 with m.Elif(more):
                     m.d.sync += look_at_queue
                 with m.Else():
-                    m.d.sync += listener.eq(lane)
+                    m.d.sync += [listener.eq(lane), self.request.valid.eq(1)]
                     m.next = "ask"
             # While the request waits, the words are counted for each listener.
             with m.State("ask"):
                 m.d.comb += [
-                    self.request.valid.eq(~asked),
                     sent_write.en.eq(more),
                     sent_write.data.eq(sent.data + take + marker),
                     place_write.en.eq(self.tag_valid),
@@ -246,8 +244,11 @@ class StreamFetch(wiring.Component):
                 with m.If(more):
                     m.d.sync += listener.eq(listener + stored)
                 with m.If(self.tag_valid):
-                    m.d.sync += asked.eq(1)
-                with m.If((asked | self.tag_valid) & (listener + Mux(more, stored, 0) >= machine.lanes)):
+                    m.d.sync += self.request.valid.eq(0)
+                with m.If(
+                    (~self.request.valid | self.tag_valid)
+                    & (listener + Mux(more, stored, 0) >= machine.lanes)
+                ):
                     m.d.sync += next_lane
                     m.next = "look"
                     with m.If(marker):
@@ -273,6 +274,7 @@ class StreamFetch(wiring.Component):
             bursts = Signal(range(most + 1), name=f"bursts{number}")
             m.d.sync += bursts.eq(bursts + (self.tag_valid & (bus == number)) - self.released[number])
             m.d.comb += free[number].eq(bursts != most)
+        # Between two requests are more clocks than this one.
         chosen = Signal()
-        m.d.comb += chosen.eq(free.bit_select(bus, 1))
+        m.d.sync += chosen.eq(free.bit_select(bus, 1))
         return chosen

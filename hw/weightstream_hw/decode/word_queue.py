@@ -6,17 +6,18 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from weightstream.spec.coder import WORD_BITS
 from weightstream.spec.machine import Machine
 
-#: A word that arrives. `last`: it is the marker behind the words of a segment; its data are 0.
-WORD_WRITE = data.StructLayout({"valid": 1, "data": WORD_BITS, "last": 1})
+#: A word that arrives. `last`: it is the marker behind the words of a segment; its data are 0. `final`: it is
+#: the last one of these words, the marker comes next.
+WORD_WRITE = data.StructLayout({"valid": 1, "data": WORD_BITS, "last": 1, "final": 1})
 
-_ENTRY = data.StructLayout({"data": WORD_BITS, "last": 1})
+_ENTRY = data.StructLayout({"data": WORD_BITS, "last": 1, "final": 1})
 #: The queue is `ok` from so many rounds' worth of words on, in units of 2 * slots words.
 _ENOUGH = 4
 
@@ -48,7 +49,7 @@ class WordQueue(wiring.Component):
     words : In(WORD_WRITE)
         Words as they arrive.
     pop : In(1)
-        Go on to the next word of the segment.
+        Go on to the next word of the segment. Not in the clock behind `prime`.
     prime : In(1)
         Go on to the next segment. Its first word, or its marker, must have arrived.
     word : Out(16)
@@ -105,12 +106,17 @@ class WordQueue(wiring.Component):
             put.addr.eq(written),
             put.data.data.eq(arriving.data),
             put.data.last.eq(arriving.last),
+            put.data.final.eq(arriving.final),
         ]
 
-        advance = Signal()
+        # Whether the latch holds a marker; one clock late behind `prime`. The latch is slow, there must not
+        # be much behind it: whether a pop brings a marker, the word before has said.
+        at_marker = Signal()
+        popped, advance = Signal(), Signal()
+        m.d.sync += at_marker.eq(Mux(popped, get.data.final, get.data.last))
         m.d.comb += [
-            # The latch is slow, there must not be much behind it.
-            advance.eq((self.pop & ~get.data.last) | self.prime),
+            popped.eq(self.pop & ~at_marker),
+            advance.eq(popped | self.prime),
             get.en.eq(advance),
             get.addr.eq(read),
             self.word.eq(get.data.data),

@@ -61,13 +61,15 @@ def word_tag(machine: Machine) -> data.StructLayout:
 def word_bus(machine: Machine) -> data.StructLayout:
     """Return the layout of a word bus: a word or, with `last`, a marker behind the last word of a pass.
 
-    It is for lane ``bus + lane * word_buses`` of all groups whose bit is set in `groups`.
+    It is for lane ``bus + lane * word_buses`` of all groups whose bit is set in `groups`. `final`: the marker
+    comes behind this word.
     """
     return data.StructLayout(
         {
             "valid": 1,
             "data": WORD_BITS,
             "last": 1,
+            "final": 1,
             "lane": range(machine.group_lanes // machine.word_buses),
             "groups": machine.groups,
         }
@@ -199,6 +201,7 @@ class WordDistributor(wiring.Component):
             valid.eq(buffer.r_rdy & (marking | entry.wanted.bit_select(index, 1))),
             word.data.eq(Mux(marking, 0, entry.data.word_select(index, WORD_BITS))),
             word.last.eq(marking),
+            word.final.eq(~marking & entry.marker & ~((entry.wanted >> 1) >> index).any()),
             word.lane.eq(entry.lane),
             word.groups.eq(entry.groups),
             self.released[bus].eq(buffer.r_rdy & buffer.r_en & entry.end),

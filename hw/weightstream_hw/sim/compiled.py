@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from .clocked import Clocked, simulation_verilog
 from .verilator import build, cache_directory, digest
 
 #: Name of the module that is compiled.
-_TOP = "simulation"
+TOP = "simulation"
 #: Cycles from the address of a burst to its first beat.
 LATENCY = 40
 #: Bytes that the memory moves in a cycle, both directions together.
@@ -55,7 +56,7 @@ def compile_component(component: wiring.Component, *, trace: bool = False) -> Pa
     trace : bool
         Whether it can write waves.
     """
-    return build(_convert(component), _TOP, trace=trace)
+    return build(_convert(component), TOP, trace=trace)
 
 
 def compile_machine(machine: Machine, *, trace: bool = False) -> Path:
@@ -63,22 +64,39 @@ def compile_machine(machine: Machine, *, trace: bool = False) -> Path:
 
     The gateware is elaborated only if one of its sources has changed.
     """
+
+    def make() -> wiring.Component:
+        from ..top import Accelerator
+
+        return Accelerator(machine)
+
+    return build(kept_verilog(repr(machine), make), TOP, trace=trace)
+
+
+def kept_verilog(name: str, make: Callable[[], wiring.Component]) -> str:
+    """Return the Verilog of a component that is compiled, from the cache if no source has changed.
+
+    Parameters
+    ----------
+    name : str
+        What distinguishes it from other components of the same sources.
+    make : callable
+        Returns the component.
+    """
     here, spec = Path(__file__).parents[1], Path(weightstream.spec.__file__).parent
     sources = [path.read_text("utf-8") for root in (here, spec) for path in sorted(root.rglob("*.py"))]
-    name = digest(repr(machine), importlib.metadata.version("amaranth"), *sources)
-    path = cache_directory() / "models" / f"{name}.v"
+    stem = digest(name, importlib.metadata.version("amaranth"), *sources)
+    path = cache_directory() / "models" / f"{stem}.v"
     if path.is_file():
         os.utime(path)
-        return build(path.read_text(), _TOP, trace=trace)
-    from ..top import Accelerator
-
-    text = _convert(Accelerator(machine))
+        return path.read_text()
+    text = _convert(make())
     path.parent.mkdir(parents=True, exist_ok=True)
     # Whole or not at all: another process may look for it.
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
         file.write(text)
     os.replace(file.name, path)
-    return build(text, _TOP, trace=trace)
+    return text
 
 
 def _convert(component: wiring.Component) -> str:
@@ -86,7 +104,7 @@ def _convert(component: wiring.Component) -> str:
 
     Memories begin as zeros anyway: one statement for each of their words is most of the text.
     """
-    text = simulation_verilog(Clocked(component), _TOP)
+    text = simulation_verilog(Clocked(component), TOP)
     zero = re.compile(r"^    \S+\[\d+\] = \d+'[a-z]0+;\n", re.M)
     return re.sub(
         r"^  initial begin\n.*?^  end\n", lambda block: zero.sub("", block.group()), text, flags=re.M | re.S

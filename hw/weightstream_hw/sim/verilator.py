@@ -16,8 +16,11 @@ from weightstream.errors import TargetError
 from ..tools import run_tool
 
 HERE = Path(__file__).parent
-#: What is compiled around the verilated design.
-SOURCES = (HERE / "model.cpp", HERE / "memory.h")
+#: What is compiled around a verilated design, by what it is: the accelerator with a memory, or behind a UART.
+SOURCES = {
+    "memory": (HERE / "model.cpp", HERE / "memory.h"),
+    "serial": (HERE / "serial_model.cpp",),
+}
 #: Class that Verilator makes.
 PREFIX = "Vmodel"
 #: What nobody asked for in so many seconds makes room.
@@ -70,7 +73,7 @@ def _compiler() -> str:
     return found
 
 
-def build(verilog: str, top: str, *, trace: bool = False) -> Path:
+def build(verilog: str, top: str, *, around: str = "memory", trace: bool = False) -> Path:
     """Return the shared library of a design, built if no library of the same digest is in the cache.
 
     Parameters
@@ -79,6 +82,8 @@ def build(verilog: str, top: str, *, trace: bool = False) -> Path:
         Its text.
     top : str
         Its top module, with the ports that the C++ model drives.
+    around : str
+        That model: one of `SOURCES`.
     trace : bool
         Build it so that it can write waves; it is then slower.
 
@@ -92,12 +97,12 @@ def build(verilog: str, top: str, *, trace: bool = False) -> Path:
     tools = _Tools()
     parts = (verilog, top, str(trace), tools.versions, *_VERILATOR, *_COMPILER, _FAST, _SLOW)
     cache = cache_directory() / "models"
-    library = cache / f"{digest(*parts, *(path.read_text() for path in SOURCES))}.so"
+    library = cache / f"{digest(*parts, *(path.read_text() for path in SOURCES[around]))}.so"
     with locked(cache, library.stem):
         if not library.is_file():
             drop_unused(cache)
             with tempfile.TemporaryDirectory(dir=cache, prefix="build-") as directory:
-                made = _build(Path(directory), verilog, top, trace, tools)
+                made = _build(Path(directory), verilog, top, SOURCES[around][0], trace, tools)
                 os.replace(made, library)
         os.utime(library)
     return library
@@ -145,7 +150,7 @@ def drop_unused(cache: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _build(work: Path, verilog: str, top: str, trace: bool, tools: _Tools) -> Path:
+def _build(work: Path, verilog: str, top: str, model: Path, trace: bool, tools: _Tools) -> Path:
     source, objects, include = work / "design.sv", work / "objects", tools.root / "include"
     source.write_text(verilog)
     command = [str(tools.root / "bin" / "verilator_bin"), *_VERILATOR, "--top-module", top]
@@ -158,7 +163,7 @@ def _build(work: Path, verilog: str, top: str, trace: bool, tools: _Tools) -> Pa
     kind = digest(tools.versions, *_COMPILER, str(trace))
     runtime = ["verilated", "verilated_threads", *(["verilated_vcd_c"] if trace else [])]
     shared = {include / f"{name}.cpp": work.parent / f"{name}-{kind}.o" for name in runtime}
-    own = {path: work / f"{path.stem}.o" for path in (*objects.glob("*.cpp"), HERE / "model.cpp")}
+    own = {path: work / f"{path.stem}.o" for path in (*objects.glob("*.cpp"), model)}
 
     def compile_file(path: Path, target: Path) -> None:
         made = work / target.name

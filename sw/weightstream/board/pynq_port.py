@@ -5,19 +5,25 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import DeviceError, TargetError
+from ..errors import DeviceError, TargetError, WeightstreamError
 from ..spec.registers import ADDRESS_BITS, BY_NAME
 from .interrupt import InterruptLine
 from .names import INTERRUPT, OVERLAY, VLNV
 
 _PAGE = 4096
+_WORD = 0xFFFFFFFF
+#: Where pynq is told that the board is in the network.
+_REMOTE = "PYNQ_REMOTE_DEVICES"
 #: XRT 2.17 puts buffers below two pages where 32-bit masters do not reach.
 _SMALLEST = 2 * _PAGE
 #: Seconds between looks at the accelerator while an interrupt is awaited.
@@ -46,15 +52,17 @@ class BoardBuffer:
 
     def flush(self) -> None:
         """Write the cache back."""
-        self._whole().flush()
+        with _answering("flush a buffer"):
+            self._whole().flush()
 
     def invalidate(self) -> None:
         """Forget what is cached."""
-        self._whole().invalidate()
+        with _answering("invalidate a buffer"):
+            self._whole().invalidate()
 
     def _whole(self) -> Any:
         if self._raw is None:
-            raise DeviceError("the buffer was freed")
+            raise DeviceError("the buffer was freed: allocate another one")
         return self._raw
 
     def free(self) -> None:
@@ -64,7 +72,8 @@ class BoardBuffer:
         self._port.release(self)
         raw, self._raw, self._port = self._raw, None, None
         self.data = np.zeros(0, np.uint8)
-        raw.freebuffer()
+        with _answering("free a buffer"):
+            raw.freebuffer()
 
 
 class PynqPort:
@@ -85,6 +94,8 @@ class PynqPort:
     ----------
     polling : str
         Why the accelerator is polled; empty if its interrupt is used.
+    interrupt_failed : bool
+        Whether that is because an interrupt that should have come did not.
 
     Raises
     ------
@@ -108,12 +119,16 @@ class PynqPort:
         except (OSError, RuntimeError) as error:
             raise _denied(error, f"cannot map the registers of {self.name}") from error
         self.polling = "not asked to use the interrupt"
+        self.interrupt_failed = False
         self._line: InterruptLine | None = None
         if interrupt:
             self._line = self._find_line(core)
 
     def _find_line(self, core: dict[str, Any]) -> InterruptLine | None:
         pin = core.get("interrupts", {}).get(INTERRUPT)
+        if self._device.has_capability("REMOTE"):
+            self.polling = "interrupts do not come over PYNQ.remote"
+            return None
         if pin is None:
             self.polling = "the overlay has no interrupt controller that serves it"
             return None
@@ -128,12 +143,15 @@ class PynqPort:
 
     def read32(self, address: int) -> int:
         """Return a register."""
-        return int(self._mmio.read(address))
+        with _answering("read a register"):
+            # PYNQ.remote of pynq 3 has signed words.
+            return int(self._mmio.read(address)) & _WORD
 
     def write32(self, address: int, value: int) -> None:
         """Write a register."""
-        # Of an integer of numpy, or of a bool, pynq would say that it is neither int nor bytes.
-        self._mmio.write(address, int(value))
+        with _answering("write a register"):
+            # Of an integer of numpy, or of a bool, pynq would say that it is neither int nor bytes.
+            self._mmio.write(address, int(value))
 
     def allocate(self, size: int) -> BoardBuffer:
         """Return a buffer in cached memory that nothing else uses.
@@ -146,13 +164,15 @@ class PynqPort:
         whole = max(-(-size // _PAGE) * _PAGE, _SMALLEST)
         try:
             raw = self._pynq.allocate((whole,), dtype=np.uint8, target=self._device, cacheable=1)
-        except (RuntimeError, MemoryError, OSError) as error:
+            # Asks for its address: over PYNQ.remote, a buffer that was not allocated has none.
+            buffer = BoardBuffer(self, raw, size)
+        # Over PYNQ.remote, whatever gRPC raises.
+        except Exception as error:
             held = sum(buffer.size for buffer in self._buffers)
             raise DeviceError(
-                f"cannot allocate {whole} bytes of shared memory ({error}); this device holds {held} bytes "
-                f"in {len(self._buffers)} buffers{_free_memory()}"
+                f"cannot allocate {whole} bytes of shared memory ({_said(error)}); this device holds {held} "
+                f"bytes in {len(self._buffers)} buffers{_free_memory()}"
             ) from error
-        buffer = BoardBuffer(self, raw, size)
         self._buffers.append(buffer)
         return buffer
 
@@ -182,6 +202,7 @@ class PynqPort:
             elif not self._line.wait(min(left, _CHECK)) and self._is_up() and not self._line.wait(_GRACE):
                 self._line = None
                 self.polling = "its interrupt does not come"
+                self.interrupt_failed = True
                 warnings.warn(
                     f"the interrupt of {self.name} does not come: it is polled from now on", stacklevel=2
                 )
@@ -239,15 +260,21 @@ def import_pynq() -> Any:
 
 
 def load_overlay(name: str, *, download: bool = True) -> Any:
-    """Return the overlay of a name; raises what `open_port` raises."""
+    """Return the overlay of a name; parameters as in `open_port`.
+
+    Raises
+    ------
+    TargetError
+        Something is missing; the message says what.
+    """
     pynq = import_pynq()
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "No devices found")
             device = pynq.Device.active_device
-    except (RuntimeError, OSError) as error:
-        unset = "" if "XILINX_XRT" in os.environ else ", XILINX_XRT is not set"
-        raise TargetError(f"pynq finds no board ({error}{unset}). {_ROOT}") from error
+    # Over PYNQ.remote, whatever gRPC raises.
+    except Exception as error:
+        raise _no_board(error) from error
     try:
         bitstream = Path(pynq.Bitstream(name, device=device).bitfile_name)
     except OSError as error:
@@ -286,10 +313,37 @@ def find_core(overlay: Any) -> dict[str, Any]:
     raise TargetError(f"the overlay has no {VLNV}; in it: {listed}")
 
 
+@contextmanager
+def _answering(what: str) -> Iterator[None]:
+    """Turn what pynq raises into an error of ours: over PYNQ.remote it can be whatever gRPC raises."""
+    try:
+        yield
+    except WeightstreamError:
+        raise
+    except Exception as error:
+        raise DeviceError(f"cannot {what}: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    """Return what an error says: those of gRPC have a method for it."""
+    details = getattr(error, "details", None)
+    return str(details() if callable(details) else error) or type(error).__name__
+
+
+def _no_board(error: Exception) -> TargetError:
+    if remote := os.environ.get(_REMOTE):
+        advice = "is it on, with PYNQ.remote or 'weightstream fake-board' running?"
+        if "pynq.pl_server.remote_device" not in sys.modules:
+            advice = "set the variable before anything imports pynq, and use pynq 3.1 or newer"
+        return TargetError(f"no board answers at {_REMOTE}={remote} ({_said(error)}): {advice}")
+    unset = "" if "XILINX_XRT" in os.environ else ", XILINX_XRT is not set"
+    return TargetError(f"pynq finds no board ({error}{unset}). {_ROOT}")
+
+
 def _denied(error: Exception, what: str) -> TargetError:
     """Return the error of something that perhaps only root may do."""
     denied = isinstance(error, PermissionError) or "root permissions" in str(error).lower()
-    return TargetError(f"{what}: {error}" + (f" {_ROOT}" if denied else ""))
+    return TargetError(f"{what}: {_said(error)}" + (f" {_ROOT}" if denied else ""))
 
 
 def _not_loaded(error: Exception, bitstream: Path, version: str) -> TargetError:

@@ -3,13 +3,11 @@
 import json
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
-import typer.core
 
-from .. import __version__
 from ..errors import InputError, LayoutError, WeightstreamError
 from ..ir.canonical import code_network
 from ..ir.values import network_input
@@ -19,32 +17,10 @@ from ..runtime.devices import open_device
 from ..spec.layout import Layout
 from . import views
 from .checks import ITEMS, check_streams, compare_outputs
+from .commands import Version, group, output
 from .files import read_array, write_array, write_file
 
-
-class _Commands(typer.core.TyperGroup):
-    """Commands whose foreseeable errors end as one line and exit code 1."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that the arguments name."""
-        try:
-            with views.notes():
-                return super().invoke(ctx)
-        except BrokenPipeError:
-            raise  # whoever reads our output has gone: no error of ours
-        except (WeightstreamError, OSError, ModuleNotFoundError) as error:
-            views.print_error(error)
-            raise typer.Exit(1) from error
-
-
-app = typer.Typer(
-    cls=_Commands,
-    no_args_is_help=True,
-    add_completion=False,
-    # A traceback means a bug, and is shown as Python shows it: the arrays in it are not for a terminal.
-    pretty_exceptions_enable=False,
-    epilog="Example: weightstream compress net.onnx -o net.ws --bits 4 --calibration x.npy",
-)
+app = group("Example: weightstream compress net.onnx -o net.ws --bits 4 --calibration x.npy")
 
 NetworkFile = Annotated[
     Path, typer.Argument(metavar="NET.ws", help="A compressed network.", show_default=False)
@@ -61,12 +37,10 @@ Slots = Annotated[
 ]
 
 
-Target = Annotated[str, typer.Option(metavar="TARGET", help="Device: numpy, sim, sim:<preset>.")]
-
-
-def output(metavar: str) -> Any:
-    """Return the option -o."""
-    return typer.Option("-o", "--output", metavar=metavar, help="File to write.", show_default=False)
+Target = Annotated[
+    str,
+    typer.Option(metavar="TARGET", help="Device: numpy, sim, sim:<preset>, pynq or pynq:<overlay path>."),
+]
 
 
 def _layout(lanes: int | None, slots: int | None) -> Layout | None:
@@ -78,18 +52,8 @@ def _layout(lanes: int | None, slots: int | None) -> Layout | None:
     return Layout(lanes, slots)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"weightstream {__version__}")
-        raise typer.Exit
-
-
 @app.callback()
-def _common(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
+def _common(version: Version = False) -> None:
     """Compress neural networks without loss, and run them straight from the compressed streams."""
 
 
@@ -230,6 +194,54 @@ def selftest(on: Target = "numpy") -> None:
         passed &= step.passed
     if not passed:
         raise typer.Exit(1)
+
+
+@app.command("fake-board", epilog="Example: weightstream fake-board --board kv260 -o fake-overlay")
+def fake_board(
+    board: Annotated[
+        str,
+        typer.Option(
+            metavar="B",
+            help="kv260 or zcu104; pynq_z2 or pynq_z1 for pynq 3, because pynq 4 has dropped them.",
+        ),
+    ] = "kv260",
+    preset: Annotated[
+        str, typer.Option(metavar="P", help="The accelerator in it: tiny, ecp5_85f, pynq_z2 or kv260.")
+    ] = "tiny",
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Where to listen. pynq knows one port, so each fake board needs an address of its own: "
+            "127.0.0.2 and so on.",
+        ),
+    ] = "127.0.0.1",
+    out: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Where the overlay goes.")
+    ] = Path("fake-overlay"),
+) -> None:
+    """Serve a PYNQ board that is none, until Ctrl-C: programs for PYNQ then run without a board.
+
+    A variable tells pynq 3.1 or newer, unmodified, where it is: paste the lines that are printed.
+
+    Behind it is the accelerator's RTL, compiled. Its memory is its own: what is not flushed does not arrive.
+
+    Interrupts do not come over PYNQ.remote: the driver polls. Clients cannot touch files of this machine.
+
+    It needs the extras board, hw and sim of the package. docs/pynq.md has more.
+    """
+    from ..board.fake.overlay import write_overlay
+    from ..board.fake.server import serve
+
+    with views.progress("compiling the accelerator"):
+        server, part, handoff = serve(board, preset, host)
+    with server:
+        bitstream = write_overlay(out, part, handoff)
+        views.print_line(f"fake board {board}, accelerator {preset}, at {server.address}; Ctrl-C ends it")
+        views.print_line("In another shell:")
+        views.print_line(f"  export PYNQ_REMOTE_DEVICES={host}")
+        views.print_line(f"  weightstream selftest --on pynq:{bitstream}")
+        server.wait()
 
 
 @app.command(epilog="Example: weightstream relayout net.ws -o board.ws --lanes 16 --slots 8")

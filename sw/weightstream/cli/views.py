@@ -1,7 +1,7 @@
 """What the commands print: tables to stdout, progress and errors to stderr."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..model import Model
+from ..report import tables
+from ..report.summary import order_line, report_parts, size_line
 from .checks import Comparison, StreamChecks
 
 _out = Console(highlight=False)
@@ -25,14 +27,9 @@ _SHOWN_VALUES = 8
 _PAGE = 160
 
 
-def _clean(text: str) -> str:
-    """Return text without what would move a terminal's cursor: names come from files."""
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
 def _say(text: str, style: str = "") -> None:
     # Text, because brackets in a name are no markup; soft_wrap leaves the breaking of lines to the terminal.
-    _out.print(Text(_clean(text), style=style), soft_wrap=True)
+    _out.print(Text(tables.printable(text), style=style), soft_wrap=True)
 
 
 def print_line(text: str) -> None:
@@ -40,7 +37,14 @@ def print_line(text: str) -> None:
     _say(text)
 
 
-def _show(table: Table) -> None:
+def shownew_table(table: Table) -> None:
+    """Print a table."""
+    page = _out if _out.is_terminal else Console(file=_out.file, width=_PAGE, highlight=False)
+    page.print(table)
+
+
+def show_table(table: Table) -> None:
+    """Print a table."""
     page = _out if _out.is_terminal else Console(file=_out.file, width=_PAGE, highlight=False)
     page.print(table)
 
@@ -50,7 +54,7 @@ def print_error(error: Exception) -> None:
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    _err.print(Text(_clean(f"error: {' '.join(text.split())}"), style="red"), soft_wrap=True)
+    _err.print(Text(tables.printable(f"error: {' '.join(text.split())}"), style="red"), soft_wrap=True)
 
 
 class _Notes(logging.Handler):
@@ -58,7 +62,7 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one note."""
-        _err.print(Text(_clean(f"note: {record.getMessage()}"), style="yellow"), soft_wrap=True)
+        _err.print(Text(tables.printable(f"note: {record.getMessage()}"), style="yellow"), soft_wrap=True)
 
 
 @contextmanager
@@ -97,7 +101,9 @@ class Bar:
 
     def advance_named(self, name: str) -> None:
         """Say that the item of a name is done."""
-        self._progress.update(self._task, description=f"{self._what}: {_clean(name)} done", advance=1)
+        self._progress.update(
+            self._task, description=f"{self._what}: {tables.printable(name)} done", advance=1
+        )
 
 
 @contextmanager
@@ -116,85 +122,45 @@ def progress(what: str, total: int | None = None) -> Iterator[Bar]:
 # ---- tables --------------------------------------------------------------------------------------
 
 
-def _table(columns: Sequence[str], left: int = 1) -> Table:
-    """Return a table whose first columns are words, the others numbers."""
+def new_table(columns: Sequence[str], numbers: Collection[int]) -> Table:
+    """Return a table some of whose columns are numbers, the others words."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i < left else "right", overflow="fold")
+        table.add_column(column, justify="right" if i in numbers else "left", overflow="fold")
     return table
 
 
 def _add(table: Table, *cells: object, style: str | None = None) -> None:
-    texts = (Text(_clean(f"{cell:,}" if isinstance(cell, int) else str(cell))) for cell in cells)
+    texts = (Text(tables.cell(cell)) for cell in cells)
     table.add_row(*texts, style=style)
 
 
 def print_report(path: Path, report: dict) -> None:
     """Print a file's report: what it costs, where the bits are, what it runs on the host."""
-    _say(f"{path}: bits of each layer", "bold")
-    table = _table(("layer", "shape", "weights", "fixed", "entropy", "bound", "coded", "a weight"), 2)
-    for layer in report["layers"]:
-        _add(table, _name(layer), "x".join(map(str, layer["shape"])), *_sizes(layer))
-    table.add_section()
-    layers = {**report, "bits_per_weight": report["coded_bits"] / max(report["weights"], 1)}
-    _add(table, "total", "", *_sizes(layers), style="bold")
-    _show(table)
+    for part in report_parts(report, str(path)):
+        if isinstance(part, tables.Table):
+            _print_part(part)
+        else:
+            _say(part)
+
+
+def _print_part(part: tables.Table) -> None:
+    """Print a table of the report."""
+    _say(part.title, "bold")
+    table = new_table(part.columns, part.numbers)
+    for row in part.rows:
+        _add(table, *row)
+    if part.total is not None:
+        table.add_section()
+        _add(table, *part.total, style="bold")
+    show_table(table)
     _out.print()
-    _say("where they are", "bold")
-    table = _table(("layer", "streams", "keys", "tables", "maps", "records", "classes", "layout"))
-    for layer in report["layers"]:
-        _add(table, _name(layer), *_split(layer), _classes(layer["classes"]), layer["layout"])
-    table.add_section()
-    _add(table, "total", *_split(report), "", "", style="bold")
-    _show(table)
-    _out.print()
-    _say("fixed: numbers of equal length; bound: entropy less the orders of the rows")
-    _say("maps: palette, classes, contexts; classes: of rows x columns x two symbols before > tables")
-    for operator in report["host_operators"]:
-        _say(f"{operator['op']} {operator['name']!r}: {operator['reason']}")
-    _say(_order_line(report))
-    _say(_size_line(report))
-
-
-def _name(layer: dict) -> str:
-    return layer["name"] or f"({layer['op']})"
-
-
-def _sizes(item: dict) -> tuple:
-    keys = ("weights", "fixed_width_bits", "entropy_bits", "bound_bits", "coded_bits")
-    return *(round(item[key]) for key in keys), f"{item['bits_per_weight']:.3f}"
-
-
-def _split(item: dict) -> tuple:
-    return tuple(item[f"{part}_bits"] for part in ("streams", "keys", "tables", "maps", "records"))
-
-
-def _classes(classes: dict) -> str:
-    *counts, tables = classes.values()
-    return f"{'x'.join(map(str, counts))}>{tables}"
-
-
-def _order_line(report: dict) -> str:
-    bits, bound = report["order_saved_bits"], report["permutation_bits"]
-    if not bound:
-        return "canonical order: no rows were free to be sorted"
-    return (
-        f"canonical order: saved {bits:,.0f} of the {bound:,.0f} bits that the orders of the rows are worth"
-    )
-
-
-def _size_line(report: dict) -> str:
-    frame = report["header_bits"] + report["graph_bits"] + report["padding_bits"]
-    return (
-        f"file: {report['file_bits'] // 8:,} bytes, {report['bits_per_weight']:.3f} bits a weight in all "
-        f"({frame:,} bits are header, graph and padding)"
-    )
 
 
 def print_compressed(source: Path, target: Path, report: dict) -> None:
     """Print the sizes before and after, and what the order saved."""
     size = report["file_bits"] // 8
-    table = _table(("what", "bytes", "times"))
+    table = new_table(("what", "bytes", "times"), (1, 2))
     for what, before in (
         (source, source.stat().st_size),
         ("weights alone, as float32", 4 * report["weights"]),
@@ -202,17 +168,17 @@ def print_compressed(source: Path, target: Path, report: dict) -> None:
         (target, size),
     ):
         _add(table, what, before, f"{before / size:.2f}", style="bold" if what == target else None)
-    _show(table)
-    _say(_order_line(report))
-    _say(_size_line(report))
+    show_table(table)
+    _say(order_line(report))
+    _say(size_line(report))
 
 
 def print_relayout(source: Path, model: Model, target: Path, again: Model) -> None:
     """Print the streams and sizes before and after."""
-    table = _table(("file", "lanes x slots", "bytes"), 2)
+    table = new_table(("file", "lanes x slots", "bytes"), (2,))
     for path, each in ((source, model), (target, again)):
         _add(table, path, _layouts(each), len(each.to_bytes()))
-    _show(table)
+    shownew_table(table)
 
 
 def _layouts(model: Model) -> str:
@@ -229,14 +195,14 @@ def print_outputs(y: np.ndarray, seconds: float, out: Path | None) -> None:
     """Print what a run returned; without a file, the first outputs."""
     flat = y.reshape(len(y), -1) if len(y) else y
     if out is None and len(y):
-        table = _table(("item", "argmax", "values"), 0)
+        table = new_table(("item", "argmax", "values"), range(3))
         for item, row in enumerate(flat[:_SHOWN_ITEMS]):
             values = " ".join(f"{value:>6.3g}" for value in row[:_SHOWN_VALUES])
             more = " ..." if len(row) > _SHOWN_VALUES else ""
             _add(table, item, int(row.argmax()), values + more)
         if len(flat) > _SHOWN_ITEMS:
             _add(table, "...", "", "")
-        _show(table)
+        shownew_table(table)
     _say(f"{len(y):,} inputs in {seconds:.2f} s, start-up included")
     if out is not None:
         _say(f"{out}: {y.dtype} {y.shape}")
@@ -248,7 +214,7 @@ def print_outputs(y: np.ndarray, seconds: float, out: Path | None) -> None:
 def print_checks(path: Path, checks: StreamChecks) -> None:
     """Print what was found good in a file."""
     _say(str(path), "bold")
-    table = _table(("check", "result"), 2)
+    table = new_table(("check", "result"), ())
     _add(table, "CRC", "good")
     by = "the fast and the golden decoder alike" if checks.golden else "the fast decoder"
     _add(table, "streams", f"{checks.layers:,} layers, {checks.weights:,} weights: decoded by {by}")
@@ -256,16 +222,16 @@ def print_checks(path: Path, checks: StreamChecks) -> None:
         _add(table, "inference", f"equals the golden model on {checks.items} random inputs")
     else:
         _add(table, "inference", "the file holds no network")
-    _show(table)
+    shownew_table(table)
 
 
 def print_comparison(reference: Path, comparison: Comparison) -> None:
     """Print how outputs compare."""
     _out.print()
     _say(f"against {reference} in onnxruntime", "bold")
-    table = _table(("on", f"{comparison.items:,} inputs"), 2)
+    table = new_table(("on", f"{comparison.items:,} inputs"), ())
     share = comparison.equal_predictions / comparison.items
     _add(table, "equal predictions", f"{comparison.equal_predictions:,} ({share:.2%})")
     _add(table, "equal outputs", f"{comparison.equal_outputs:.2%}")
     _add(table, "largest difference", f"{comparison.largest:.3g} steps of {comparison.step:.4g}")
-    _show(table)
+    shownew_table(table)

@@ -54,7 +54,13 @@ class Coder(ABC):
         return result
 
     def number(self, context: object, value: int = 0) -> int:
-        """Code a number >= 0: the length of ``value + 1`` in unary, then its bits below the leading one."""
+        """Code a number >= 0: the length of ``value + 1`` in unary, then its bits below the leading one.
+
+        Raises
+        ------
+        FormatError
+            What is read is beyond 32 bits.
+        """
         value += 1
         length = value.bit_length()
         size = 1
@@ -77,7 +83,13 @@ class Coder(ABC):
         return magnitude
 
     def choice(self, context: object, count: int, value: int = 0) -> int:
-        """Code one of `count` values, as a path down a binary tree."""
+        """Code one of `count` values, as a path down a binary tree.
+
+        Raises
+        ------
+        FormatError
+            What is read is none of the choices.
+        """
         bits = (count - 1).bit_length()
         node = 1
         for i in range(bits - 1, -1, -1):
@@ -174,7 +186,13 @@ class AdaptiveDecoder(Coder):
         return bit
 
     def finish(self) -> None:
-        """Check that nothing was left over."""
+        """Check that nothing was left over.
+
+        Raises
+        ------
+        FormatError
+            Bytes are left.
+        """
         if self._at < len(self._data):
             raise FormatError(
                 f"side information ends after {self._at} of its {len(self._data)} bytes: it is corrupt"

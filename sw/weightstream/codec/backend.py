@@ -58,6 +58,11 @@ def backend() -> Backend:
     """Return the implementation to use.
 
     The environment variable ``WEIGHTSTREAM_CODEC`` (``numpy`` or ``numba``) overrides the choice.
+
+    Raises
+    ------
+    TargetError
+        The variable names no implementation.
     """
     wanted = os.environ.get("WEIGHTSTREAM_CODEC", "")
     if wanted not in ("", "numpy", "numba"):

@@ -107,6 +107,12 @@ class RiceReader:
         return result
 
     def finish(self) -> None:
-        """Check that less than a byte is left."""
+        """Check that less than a byte is left.
+
+        Raises
+        ------
+        FormatError
+            A byte or more is left.
+        """
         if len(self._bits) - self._at >= 8:
             raise FormatError("the keys end before their section does: it is corrupt")

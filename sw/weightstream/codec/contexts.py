@@ -44,6 +44,13 @@ class ContextModel:
         How far back the second neighbour stands, in symbols, 1 to 16.
     tables : ndarray of uint8, shape (row classes, column classes, previous classes, back classes)
         Number of the table.
+
+    Raises
+    ------
+    ValueError
+        `tables` has another shape.
+    FormatError
+        Contexts take too many bits.
     """
 
     row_classes: int = 1

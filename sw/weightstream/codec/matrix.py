@@ -282,11 +282,11 @@ def code_matrix(
     best = None
     for candidate in candidates:
         symbols = to_symbols(candidate.flatten(weights), palette)
-        prepared = _prepare(symbols, candidate, palette, layout, sharing, row_class, limits)
+        prepared = _prepare(symbols, candidate, palette, free_rows, layout, sharing, row_class, limits)
         if best is None or prepared.cost < best.cost:
             best = prepared
     assert best is not None
-    return _code(best, free_rows)
+    return _code(best)
 
 
 def code_symbols(
@@ -301,15 +301,17 @@ def code_symbols(
     limits: ContextLimits | None = None,
 ) -> tuple[CodedMatrix, np.ndarray]:
     """Code a matrix of symbols; arguments and result as in `code_matrix`."""
-    prepared = _prepare(symbols, geometry, palette, layout, sharing or Sharing(), row_class, limits)
-    return _code(prepared, free_rows)
+    sharing = sharing or Sharing()
+    return _code(_prepare(symbols, geometry, palette, free_rows, layout, sharing, row_class, limits))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Prepared:
-    """Symbols with their contexts, before rows are sorted."""
+    """Symbols with their contexts. Free rows are sorted, but not by class yet; `order` says from where."""
 
     symbols: np.ndarray
+    order: np.ndarray
+    free_rows: bool
     geometry: Geometry
     palette: Palette
     arrangement: Arrangement
@@ -322,6 +324,7 @@ def _prepare(
     symbols: np.ndarray,
     geometry: Geometry,
     palette: Palette,
+    free_rows: bool,
     layout: Layout | None,
     sharing: Sharing,
     row_class: np.ndarray | None,
@@ -330,6 +333,12 @@ def _prepare(
     def arrange(layout: Layout) -> Arrangement:
         return Arrangement(StreamPlan(geometry.rows, symbols.shape[1], layout, sharing, palette.passes))
 
+    order = np.arange(geometry.rows)
+    if free_rows and symbols.size:
+        # First of all: the search samples rows and breaks ties, and must not see the order they came in.
+        order = np.argsort(symbols.view(f"V{symbols.shape[1]}")[:, 0], kind="stable")
+        symbols = symbols[order]
+        row_class = None if row_class is None else row_class[order]
     # How rows are cut does not depend on the layout, but the layout on what the search finds.
     smallest = Layout(sharing.clone_groups * sharing.split_groups, sharing.clone_slots * sharing.split_slots)
     codewords = arrange(layout or smallest).split(symbols, SYMBOLS - 1)
@@ -339,6 +348,8 @@ def _prepare(
     )
     return _Prepared(
         symbols=symbols,
+        order=order,
+        free_rows=free_rows,
         geometry=geometry,
         palette=palette,
         arrangement=arrange(layout or default_layout(geometry.rows, cost)),
@@ -348,19 +359,16 @@ def _prepare(
     )
 
 
-def _code(prepared: _Prepared, free_rows: bool) -> tuple[CodedMatrix, np.ndarray]:
-    """Sort the rows, choose tables and keys, and write the streams."""
+def _code(prepared: _Prepared) -> tuple[CodedMatrix, np.ndarray]:
+    """Gather the rows by class, choose tables and keys, and write the streams."""
     symbols, row_class = prepared.symbols, prepared.row_class
+    order, free_rows = prepared.order, prepared.free_rows
     palette, contexts, arrangement = prepared.palette, prepared.contexts, prepared.arrangement
     sharing = arrangement.plan.sharing
-    rows = len(symbols)
+    if free_rows and contexts.row_classes > 1:
+        gathered = np.argsort(row_class, kind="stable")
+        symbols, order, row_class = symbols[gathered], order[gathered], row_class[gathered]
     codewords = arrangement.split(symbols, SYMBOLS - 1)
-    order = np.arange(rows)
-    if free_rows and symbols.size:
-        order = np.argsort(symbols.view(f"V{symbols.shape[1]}")[:, 0], kind="stable")
-        order = order[np.argsort(row_class[order], kind="stable")]
-        row_class = row_class[order]
-        codewords = arrangement.split(symbols[order], SYMBOLS - 1)
     code_class = np.repeat(row_class, sharing.parts)
     numbers = contexts.table_numbers(codewords, code_class) if contexts.table_count > 1 else None
     counts = _table_counts(codewords, numbers, contexts.table_count)

@@ -29,6 +29,11 @@ class Palette:
         The weights of each symbol; symbols below `first` are unused and stand for zeros.
     first : int
         First symbol in use.
+
+    Raises
+    ------
+    FormatError
+        It does not have the shape of a palette.
     """
 
     values: np.ndarray

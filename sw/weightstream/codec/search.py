@@ -109,7 +109,7 @@ def search_contexts(
     Parameters
     ----------
     codewords : ndarray of uint8, shape (rows * parts, symbols)
-        The symbols.
+        The symbols. What is found depends on the order of the rows: free ones come sorted.
     parts : int
         Codewords a row.
     palette : Palette

@@ -8,13 +8,14 @@ always alike; here they are decoded once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 
 from ..codec.keys import KeyCode
-from ..errors import FormatError, ImageError, InputError, MachineError
+from ..errors import FormatError, ImageError, MachineError
 from ..ir.network import Requantise, Thresholds
-from ..spec.coder import MAX_DISTANCE, SYMBOLS
+from ..spec.coder import SYMBOLS
 from ..spec.image import (
     DESCRIPTOR_BYTES,
     HEADER,
@@ -34,6 +35,7 @@ from ..spec.image import (
     unpack_descriptor,
 )
 from ..spec.machine import Machine
+from ..spec.operations import refusals
 from ..spec.registers import ErrorCode
 from .compute.requantise import requantise
 from .compute.thresholds import thresholds
@@ -44,7 +46,9 @@ from .decode.lane import LaneDecoder, Row
 _WORD = 8
 
 
-def run_image(image: bytes, machine: Machine, inputs: bytes, batch: int) -> bytes:
+def run_image(
+    image: bytes, machine: Machine, inputs: bytes, batch: int, output_bytes: int | None = None
+) -> bytes:
     """Execute an image.
 
     Parameters
@@ -54,45 +58,43 @@ def run_image(image: bytes, machine: Machine, inputs: bytes, batch: int) -> byte
     machine : Machine
         The accelerator.
     inputs : bytes
-        Raw inputs, each item padded to a multiple of 8 bytes.
+        The input buffer: raw inputs, each item padded to a multiple of 8 bytes.
     batch : int
         Items.
+    output_bytes : int, optional
+        Size of the output buffer; by default what is stored fits.
 
     Returns
     -------
     bytes
-        Raw outputs, each item padded likewise; the padding has no meaning.
+        What was stored: raw outputs, each item padded likewise; the padding has no meaning.
 
     Raises
     ------
     ImageError
-        The image is not for this machine, or corrupt; `code` is what the accelerator reports.
-    InputError
-        Inputs are missing, or there are too many.
+        The image is not for this machine, or corrupt, or the job has no items, or a load or a store goes
+        beyond its buffer; `code` is what the accelerator reports.
     MachineError
         The batch does not fit the activation memory.
     """
+    if not batch:
+        raise ImageError("a job has at least 1 item", ErrorCode.BATCH)
     program = _read_header(image, machine)
-    accelerator = _Accelerator(image, machine, inputs, batch)
+    accelerator = _Accelerator(image, machine, inputs, batch, output_bytes)
     while True:
         d = unpack_descriptor(program.take(DESCRIPTOR_BYTES))
         if d["op"] == OP_END:
-            break
-        elif d["op"] == OP_LOAD:
+            return bytes(accelerator.outputs)
+        check_descriptor(d, machine)
+        if d["op"] == OP_LOAD:
             accelerator.load(d)
         elif d["op"] == OP_STORE:
             accelerator.store(d)
-        elif d["op"] == OP_MATRIX:
-            _check_descriptor(d, machine)
+        else:
             lane_table = [LANE.unpack(program.take(LANE.size)) for _ in range(d["stored_lanes"])]
             for _ in range(d["config_words"]):
                 accelerator.configuration.write(int.from_bytes(program.take(_WORD), "little"))
             accelerator.multiply(d, lane_table)
-        else:
-            raise ImageError(f"there is no operation {d['op']}", ErrorCode.DESCRIPTOR)
-    if accelerator.inputs:
-        raise InputError(f"{len(accelerator.inputs)} bytes of inputs are left over")
-    return bytes(accelerator.outputs)
 
 
 def _section(image: bytes, offset: int, count: int) -> bytes:
@@ -131,40 +133,27 @@ def _read_header(image: bytes, machine: Machine) -> _Program:
     return _Program(_section(image, offset, _WORD * words))
 
 
-def _check_descriptor(d: dict[str, int], machine: Machine) -> None:
-    """Check that a layer asks for something, and for nothing that the machine does not have."""
-    counts = ("rows", "tiles", "tile_rows", "row_lanes", "row_groups", "stored_lanes", "part_symbols")
-    counts += ("part_words", "chunk_words", "positions", "column_period", "distance")
-    possible = all(d[name] for name in counts)
-    shared = d["clone_log2"] or d["split_log2"] or d["split_groups"] or d["row_groups"] != machine.groups
-    for beyond in (
-        d["stored_lanes"] > machine.lanes,
-        d["row_groups"] > machine.groups,
-        d["passes"] >= machine.passes,
-        machine.slots % (1 << d["clone_log2"] + d["split_log2"]),
-        d["column_period"] > machine.column_classes,
-        d["chunk_words"] << d["clone_log2"] + d["split_log2"] > machine.patch_words,
-        max(d["input_base"], d["output_base"]) >= machine.pool_bytes,
-        d["distance"] > MAX_DISTANCE,
-        d["product_tables"] and (shared or 1 << d["group_log2"] > machine.group),
-        not d["product_tables"] and (d["group_log2"] or not machine.multipliers),
-        d["use_thresholds"] and not machine.thresholds,
-        not d["use_thresholds"] and d["rounding"] >= 2 + machine.float_rounding,
-    ):
-        possible = possible and not beyond
-    if not possible:
-        raise ImageError("a layer does not fit the machine", ErrorCode.DESCRIPTOR)
+def check_descriptor(d: dict[str, int], machine: Machine) -> None:
+    """Check that an operation asks for something, and for nothing that the machine does not have."""
+    full_rows = d["rows"] - (d["tiles"] - 1) * d["tile_rows"] - d["last_edge"]
+    conditions = refusals(SimpleNamespace(**d), machine, full_rows)
+    if d["op"] not in conditions:
+        raise ImageError(f"there is no operation {d['op']}", ErrorCode.DESCRIPTOR)
+    if any(conditions[d["op"]]):
+        what = "a layer" if d["op"] == OP_MATRIX else "a tensor"
+        raise ImageError(f"{what} does not fit the machine", ErrorCode.DESCRIPTOR)
 
 
 class _Accelerator:
     """The activation memory, and the operations that change it."""
 
-    def __init__(self, image: bytes, machine: Machine, inputs: bytes, batch: int):
+    def __init__(self, image: bytes, machine: Machine, inputs: bytes, batch: int, output_bytes: int | None):
         self._image = image
         self._machine = machine
         self._batch = batch
-        #: What is still to be loaded, what was stored.
-        self.inputs = inputs
+        self._inputs = inputs
+        self._output_bytes = output_bytes
+        #: What was stored: each store begins at the start of the buffer.
         self.outputs = bytearray()
         self.configuration = Configuration(machine)
         self._pool = np.zeros(machine.pool_bytes, np.uint8)
@@ -176,20 +165,25 @@ class _Accelerator:
                 f"an activation memory of {len(self._pool)} bytes"
             )
 
+    def _moved(self, d: dict[str, int], base: int, room: int | None, what: str) -> int:
+        """Return how many bytes a load or a store moves."""
+        count = self._batch * _WORD * d["item_words"]
+        if room is not None and count > room:
+            raise ImageError(f"{what} takes {count} bytes, its buffer has {room}", ErrorCode.BUFFER)
+        self._check_pool(base, _WORD * d["item_words"])
+        return count
+
     def load(self, d: dict[str, int]) -> None:
         """Bring the inputs into the activation memory."""
-        count = self._batch * _WORD * d["item_words"]
-        if len(self.inputs) < count:
-            raise InputError(f"{self._batch} inputs take {count} bytes, not {len(self.inputs)}")
-        self._check_pool(d["output_base"], _WORD * d["item_words"])
-        self._pool[d["output_base"] :][:count] = np.frombuffer(self.inputs[:count], np.uint8)
-        self.inputs = self.inputs[count:]
+        base = d["output_base"]
+        count = self._moved(d, base, len(self._inputs), "a load")
+        self._pool[base : base + count] = np.frombuffer(self._inputs[:count], np.uint8)
 
     def store(self, d: dict[str, int]) -> None:
         """Bring outputs out of the activation memory."""
-        count = self._batch * _WORD * d["item_words"]
-        self._check_pool(d["input_base"], _WORD * d["item_words"])
-        self.outputs += self._pool[d["input_base"] :][:count].tobytes()
+        base = d["input_base"]
+        count = self._moved(d, base, self._output_bytes, "a store")
+        self.outputs[:count] = self._pool[base : base + count].tobytes()
 
     def multiply(self, d: dict[str, int], lane_table: list[tuple[int, int]]) -> None:
         """Run the passes of a layer: each for as many items as there are positions, all of its rows."""

@@ -130,6 +130,11 @@ def relayout_network(
 
     Row classes and palettes are kept, and so is the order of the rows; the other contexts are searched anew,
     because classes of columns belong to parts of rows.
+
+    Raises
+    ------
+    NetworkError
+        A node is not coded.
     """
     nodes: list[Node] = []
     for node in network.nodes:

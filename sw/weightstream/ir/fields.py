@@ -30,7 +30,13 @@ class FieldWriter:
         self.data += struct.pack("<f", value)
 
     def name(self, value: str) -> None:
-        """Append a name in UTF-8, its length first."""
+        """Append a name in UTF-8, its length first.
+
+        Raises
+        ------
+        NetworkError
+            The name is too long, or no text.
+        """
         try:
             raw = value.encode()
         except UnicodeEncodeError as error:
@@ -55,7 +61,13 @@ class FieldReader:
         return self._data[self._at - count : self._at]
 
     def number(self, what: str, limit: int, least: int = 0) -> int:
-        """Return a number in [least, limit]; `what` names it in errors."""
+        """Return a number in [least, limit]; `what` names it in errors.
+
+        Raises
+        ------
+        FormatError
+            The number is truncated, longer than it needs to be, or out of range.
+        """
         value = 0
         for i in range(_MAX_NUMBER_BYTES):
             byte = self._take(1)[0]
@@ -73,7 +85,13 @@ class FieldReader:
         return value
 
     def signed(self, what: str, low: int, high: int) -> int:
-        """Return an integer in [low, high]."""
+        """Return an integer in [low, high].
+
+        Raises
+        ------
+        FormatError
+            The number is truncated, or out of range.
+        """
         raw = self.number(what, (1 << 63) - 1)
         value = -(raw + 1) // 2 if raw & 1 else raw // 2
         if not low <= value <= high:
@@ -85,7 +103,13 @@ class FieldReader:
         return struct.unpack("<f", self._take(4))[0]
 
     def name(self) -> str:
-        """Return a name."""
+        """Return a name.
+
+        Raises
+        ------
+        FormatError
+            The name is truncated, or not UTF-8.
+        """
         raw = self._take(self.number("the length of a name", MAX_NAME_BYTES))
         try:
             return bytes(raw).decode()
@@ -93,7 +117,13 @@ class FieldReader:
             raise FormatError("a name is not UTF-8: the file is corrupt") from error
 
     def finish(self) -> None:
-        """Check that nothing is left over."""
+        """Check that nothing is left over.
+
+        Raises
+        ------
+        FormatError
+            Bytes are left.
+        """
         if self._at != len(self._data):
             raise FormatError(
                 f"the graph section ends after {self._at} of its {len(self._data)} bytes: it is corrupt"

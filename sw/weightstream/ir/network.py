@@ -34,6 +34,11 @@ class Tensor:
         Real value of one step, as float32.
     zero_point : int
         Integer that stands for zero.
+
+    Raises
+    ------
+    NetworkError
+        A field is out of range.
     """
 
     name: str
@@ -176,6 +181,11 @@ class Linear:
         ----------
         decode : callable, optional
             Returns the weights of a coded matrix in coded order; called if the node holds only streams.
+
+        Raises
+        ------
+        NetworkError
+            It has no weights.
         """
         if self.weights is not None:
             return self.weights
@@ -259,7 +269,13 @@ class Network:
             )
 
     def tensor(self, name: str) -> Tensor:
-        """Return the tensor of a name."""
+        """Return the tensor of a name.
+
+        Raises
+        ------
+        NetworkError
+            There is no such tensor.
+        """
         for tensor in self.tensors:
             if tensor.name == name:
                 return tensor

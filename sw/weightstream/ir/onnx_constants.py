@@ -103,28 +103,52 @@ class Constants:
         return self[name] if name else None
 
     def required(self, node: onnx.NodeProto, index: int) -> Constant:
-        """Return an input of a node that must be there."""
+        """Return an input of a node that must be there.
+
+        Raises
+        ------
+        NetworkError
+            It is not there.
+        """
         constant = self.input(node, index)
         if constant is None:
             raise NetworkError(f"{describe(node)} must have an input {index + 1}")
         return constant
 
     def integers(self, node: onnx.NodeProto, index: int) -> np.ndarray:
-        """Return an input of a node that must be there and hold integers."""
+        """Return an input of a node that must be there and hold integers.
+
+        Raises
+        ------
+        NetworkError
+            They are no integers.
+        """
         constant = self.required(node, index)
         if constant.values.dtype.kind not in "iu" or constant.grid is not None:
             raise NetworkError(f"{describe(node)} must have integers as input {index + 1}")
         return constant.values
 
     def limits(self, node: onnx.NodeProto) -> tuple[int, int]:
-        """Return the limits of a Clip of integers."""
+        """Return the limits of a Clip of integers.
+
+        Raises
+        ------
+        NetworkError
+            There are not two of them, or not in order.
+        """
         low, high = self.integers(node, 1), self.integers(node, 2)
         if low.size != 1 or high.size != 1 or low.item() > high.item():
             raise NetworkError(f"{describe(node)} must have two limits in order")
         return low.item(), high.item()
 
     def grid(self, node: onnx.NodeProto, first: int, *, axis: int = 0) -> Grid:
-        """Return the grid that a node's inputs `first` (scale) and `first + 1` (zero point) say."""
+        """Return the grid that a node's inputs `first` (scale) and `first + 1` (zero point) say.
+
+        Raises
+        ------
+        NetworkError
+            Scales are not positive, zero points of another type, or not as many.
+        """
         scale = self.required(node, first).values.reshape(-1)
         if scale.dtype.kind != "f" or not scale.size or not scale.min() > 0:
             raise NetworkError(f"{describe(node)} must have positive scales")

@@ -65,6 +65,8 @@ def load_model(source: str | os.PathLike | bytes | onnx.ModelProto) -> onnx.Mode
     ------
     NetworkError
         The file cannot be read, is no ONNX model or no valid one, or needs operators of an unknown version.
+    TypeError
+        `source` is of another type.
     """
     package = import_module()
     if not isinstance(source, (str, os.PathLike, bytes, package.ModelProto)):

@@ -55,6 +55,10 @@ def import_onnx(
         The model cannot be read or has what is not supported; the message names the node or tensor.
     InputError
         Calibration data are missing, have the wrong shape, NaN or infinity.
+    TypeError
+        The network or `bits` is of another type.
+    ValueError
+        `bits` is out of range.
     """
     if bits is not None and (not isinstance(bits, int) or isinstance(bits, bool)):
         raise TypeError(f"bits must be an int, not {bits!r}")

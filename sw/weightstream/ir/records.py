@@ -93,7 +93,13 @@ def pack_records(activation: Activation) -> bytes:
 
 
 def read_record_head(graph: FieldReader) -> RecordHead:
-    """Read what all rows share."""
+    """Read what all rows share.
+
+    Raises
+    ------
+    FormatError
+        What they share is impossible.
+    """
     kind = graph.number("an activation", ACTIVATION_THRESHOLDS)
     if kind == ACTIVATION_REQUANTISE:
         zero_point, low, high = (

@@ -93,14 +93,26 @@ def softmax(x: np.ndarray) -> np.ndarray:
 
 
 def network_input(network: Network) -> Tensor:
-    """Return the one input of a network."""
+    """Return the one input of a network.
+
+    Raises
+    ------
+    NetworkError
+        There is more than one input, or none.
+    """
     if len(network.inputs) != 1:
         raise NetworkError(f"a network that can run has one input, not {len(network.inputs)}")
     return network.tensor(network.inputs[0])
 
 
 def integer_output(network: Network) -> Tensor:
-    """Return the tensor in which the integers of a network end: its output, or what feeds the softmax."""
+    """Return the tensor in which the integers of a network end: its output, or what feeds the softmax.
+
+    Raises
+    ------
+    NetworkError
+        There is more than one output, or none.
+    """
     if len(network.outputs) != 1:
         raise NetworkError(f"a network that can run has one output, not {len(network.outputs)}")
     name = network.outputs[0]

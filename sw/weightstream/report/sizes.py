@@ -90,6 +90,9 @@ def layer_report(name: str, coded: CodedMatrix, node: Linear | Matrix) -> dict:
             Whether the order of the rows was free.
         ``layout``, ``sharing``
             Streams, as "lanes x slots"; and what they share.
+        ``palette``
+            Distinct levels among the weights; weights that a symbol stands for, or a group of symbols; and
+            symbols of such a group.
         ``classes``
             Classes of rows, columns, previous symbols, symbols further back; and the tables they choose from.
         ``column_order``
@@ -127,6 +130,11 @@ def layer_report(name: str, coded: CodedMatrix, node: Linear | Matrix) -> dict:
         "order_saved_bits": _order_saved_bits(coded) if coded.free_rows else 0.0,
         "free_rows": coded.free_rows,
         "layout": str(coded.layout),
+        "palette": {
+            "levels": len(counts),
+            "group": coded.palette.group,
+            "passes": coded.palette.passes,
+        },
         "sharing": {
             "clone_slots": sharing.clone_slots,
             "clone_groups": sharing.clone_groups,

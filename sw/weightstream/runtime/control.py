@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
-from ..errors import DeviceError, LayoutError, TargetError
+from ..errors import DeviceError, InputError, LayoutError, TargetError
+from ..spec.image import MAX_BATCH
 from ..spec.machine import Machine
 from ..spec.registers import BY_NAME, ID_MAGIC, ErrorCode, digest, machine_of
 from .port import Port
@@ -95,20 +96,34 @@ class Control:
 
     # ---- jobs ------------------------------------------------------------------------------------
 
-    def start(self, image: int, source: int, target: int, batch: int) -> None:
-        """Start a job on what lies at these addresses.
+    def start(self, image: int, source: range, target: range, batch: int) -> None:
+        """Start a job.
+
+        Parameters
+        ----------
+        image : int
+            Address of the image.
+        source, target : range
+            Addresses of the inputs, and of where the outputs go: the accelerator refuses to go beyond.
+        batch : int
+            Items, at least 1.
 
         Raises
         ------
+        InputError
+            The batch has no items, or too many.
         DeviceError
-            Another one is under way, or memory still owes an answer to the one before.
+            Another job is under way, or memory still owes an answer to the one before.
         """
+        if not 1 <= batch <= MAX_BATCH:
+            raise InputError(f"the items of a job must be in [1, {MAX_BATCH}], not {batch}")
         if not self.is_idle and not self.reset():
             raise DeviceError(f"no job can start: the accelerator does not become idle. {self.diagnosis()}")
-        for name, value in (("image", image), ("input", source), ("output", target)):
+        for name, value in (("image", image), ("input", source.start), ("output", target.start)):
             self._port.write32(BY_NAME[name].address, value & 0xFFFFFFFF)
             self._port.write32(BY_NAME[name].address + 4, value >> 32)
-        self.write("batch", batch)
+        for name, value in (("input_size", len(source)), ("output_size", len(target)), ("batch", batch)):
+            self.write(name, value)
         # An end that nobody waited for must not be taken for the end of this job.
         self._clear_events()
         self.write("ctrl", _START)
@@ -232,7 +247,7 @@ class Control:
         """Return all registers that tell of a job, and the counters."""
         words = [f"{name} 0x{self.read(name):x}" for name in ("ctrl", "gie", "ier", "isr")]
         words += [f"{name} 0x{self.read64(name):x}" for name in ("image", "input", "output")]
-        words += [f"{name} {self.read(name)}" for name in ("batch", "watchdog")]
+        words += [f"{name} {self.read(name)}" for name in ("input_size", "output_size", "batch", "watchdog")]
         code = self.read("error")
         words.append(f"error {code} ({_error_words(code)[0]})")
         counters = [f"{name} {count}" for name, count in self.counters().items()]

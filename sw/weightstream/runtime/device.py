@@ -17,6 +17,8 @@ import numpy as np
 from ..errors import DeviceError
 from ..ir.values import finish, network_input, to_raw
 from ..model import Model, load
+from ..report.tables import Part, Table, as_html, as_text
+from .profile import Profile
 
 #: A network: a model, or the path of its file.
 Net = Model | str | os.PathLike[str]
@@ -97,7 +99,17 @@ class Job:
 
 
 class Device(ABC):
-    """Runs models. One job at a time: what several threads ask for is done one after the other."""
+    """Runs models. One job at a time: what several threads ask for is done one after the other.
+
+    Printed, or as the value of a notebook's cell, a device says what it is, holds and has counted.
+
+    Attributes
+    ----------
+    target : str
+        What `weightstream.open` was asked for; empty if it was not.
+    """
+
+    target = ""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -209,8 +221,39 @@ class Device(ABC):
             self.unload(net)
 
     @abstractmethod
-    def profile(self) -> dict[str, float]:
+    def profile(self) -> Profile:
         """Return figures of what has run since the device was opened, or since the last call."""
+
+    def __str__(self) -> str:
+        return as_text(self._parts())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._parts())
+
+    def _parts(self) -> list[Part]:
+        """Return what is shown of the device; it does not wait for a job that is under way."""
+        if self._closed:
+            return [self._facts("closed")]
+        if not self._lock.acquire(blocking=False):
+            return [self._facts("at work on a job")]
+        try:
+            return [self._facts("ready"), *self._figures()]
+        except Exception as error:  # whatever a board raises, what is known of it is shown
+            return [self._facts("its counters cannot be read"), str(error)]
+        finally:
+            self._lock.release()
+
+    def _facts(self, state: str) -> Table:
+        rows = [*self._describe(), ("state", state)]
+        return Table("", ("target", self.target or type(self).__name__), rows)
+
+    @abstractmethod
+    def _describe(self) -> list[tuple[str, object]]:
+        """Return names and values of what the device is and holds."""
+
+    def _figures(self) -> list[Part]:
+        """Return tables of what the device has counted."""
+        return []
 
     @abstractmethod
     def _run(self, net: Net, model: Model, inputs: np.ndarray, progress: Progress) -> np.ndarray:

@@ -16,18 +16,27 @@ def open_device(target: str, **options: Any) -> NumpyDevice | Accelerator:
     ----------
     target : str
         ``numpy``: software. ``sim`` or ``sim:<preset>``: the accelerator's RTL, simulated; the preset is tiny
-        (the default), ecp5_85f, pynq_z2 or kv260. ``pynq`` or ``pynq:<overlay path>``: the accelerator in
-        an overlay of a PYNQ board, by default weightstream.bit.
+        (the default), ecp5_85f, ulx3s, pynq_z2 or kv260. ``pynq`` or ``pynq:<overlay path>``: the accelerator
+        in an overlay of a PYNQ board, by default weightstream.bit. ``serial:<port>`` or
+        ``serial:<port>@<baud>``: an accelerator behind a serial port.
     options
-        Of a simulated accelerator: `waves`, a file to write waves to; `latency` and `bandwidth` of its
-        memory, in cycles and bytes a cycle; `pause` and `seed` of random pauses. On a board: `download`,
-        False if the overlay is loaded already; `interrupt`, False to poll.
+        Of every accelerator: `timeout`, seconds that a job may take. Of a simulated one: `waves`, a file to
+        write waves to; `latency` and `bandwidth` of its memory, in cycles and bytes a cycle; `pause` and
+        `seed` of random pauses. On a board: `download`, False if the overlay is loaded already;
+        `interrupt`, False to poll. On a serial port: `patience`, seconds without a byte after which a
+        request is sent again.
 
     Raises
     ------
     TargetError
         There is no such target, or what it needs is missing.
     """
+    device = _open(target, options)
+    device.target = target
+    return device
+
+
+def _open(target: str, options: dict[str, Any]) -> NumpyDevice | Accelerator:
     if target == "numpy":
         if options:
             raise TargetError(f"target 'numpy' takes no options, not {', '.join(options)}")
@@ -42,6 +51,12 @@ def open_device(target: str, **options: Any) -> NumpyDevice | Accelerator:
 
         timeout = options.pop("timeout", TIMEOUT)
         return Accelerator(open_port(target.partition(":")[2], **options), timeout=timeout)
+    if target.startswith("serial:"):
+        from .serial_port import open_port as open_serial
+
+        timeout = options.pop("timeout", TIMEOUT)
+        return Accelerator(open_serial(target.partition(":")[2], **options), timeout=timeout)
     raise TargetError(
-        f"target must be 'numpy', 'sim', 'sim:<preset>', 'pynq' or 'pynq:<overlay path>', not {target!r}"
+        "target must be 'numpy', 'sim', 'sim:<preset>', 'pynq', 'pynq:<overlay path>' or 'serial:<port>', "
+        f"not {target!r}"
     )

@@ -11,11 +11,14 @@ import numpy as np
 
 from ..errors import DeviceError
 from ..model import Model
+from ..report.tables import Part
 from ..spec.machine import Machine
+from ..spec.registers import digest
 from .control import COUNTERS, Control
 from .device import Device, Net, Progress, ratio
 from .image import Image, build_image
 from .port import Buffer, Port
+from .profile import Profile
 
 #: Seconds that a job may take before the driver gives it up.
 TIMEOUT = 60.0
@@ -62,6 +65,8 @@ class Accelerator(Device):
     ------
     TargetError
         What answers is no accelerator, or was built with what this driver does not know.
+    ValueError
+        The timeout is not positive.
 
     Examples
     --------
@@ -178,7 +183,13 @@ class Accelerator(Device):
 
     @contextmanager
     def buffer(self, size: int) -> Iterator[Buffer]:
-        """Allocate memory that the accelerator can reach, for as long as the context lasts."""
+        """Allocate memory that the accelerator can reach, for as long as the context lasts.
+
+        Raises
+        ------
+        DeviceError
+            There is no such memory, or the device is closed.
+        """
         with self._lock:
             self._check_open()
             buffer = self._allocate(size, "a buffer")
@@ -232,20 +243,37 @@ class Accelerator(Device):
         self._ran.add((8 * len(loaded.image.data), weights))
         return result
 
+    @contextmanager
+    def _job_buffers(self, image: Image, most: int) -> Iterator[tuple[int, Buffer, Buffer]]:
+        """Allocate inputs and outputs of at most so many items; of fewer, if there is no memory for them."""
+        with ExitStack() as stack:
+            while True:
+                with ExitStack() as attempt:
+                    try:
+                        source = attempt.enter_context(self.buffer(most * image.input_pitch))
+                        target = attempt.enter_context(self.buffer(most * image.output_pitch))
+                    except DeviceError:
+                        if most == 1:
+                            raise
+                        most //= 2
+                        continue
+                    stack.push(attempt.pop_all())
+                    break
+            yield most, source, target
+
     def _run_parts(self, loaded: _Loaded, inputs: np.ndarray, progress: Progress) -> np.ndarray:
         """Run a batch in jobs of what the machine takes at once."""
         image = loaded.image
         result = np.empty((len(inputs), *image.target.shape), image.target.dtype)
         if not len(inputs):
             return result
-        most = min(image.max_batch, len(inputs))
-        source_bytes, target_bytes = most * image.input_pitch, most * image.output_pitch
-        with self.buffer(source_bytes) as source, self.buffer(target_bytes) as target:
+        with self._job_buffers(image, min(image.max_batch, len(inputs))) as (most, source, target):
+            source_bytes, target_bytes = most * image.input_pitch, most * image.output_pitch
             # No line of a cache may be written back over what the accelerator writes.
             target.data[:target_bytes] = 0
             target.flush()
             self.control.ranges = {
-                name: range(buffer.address, buffer.address + size)
+                name: _range(buffer, size)
                 for name, buffer, size in (
                     ("image", loaded.buffer, len(image.data)),
                     ("input", source, source_bytes),
@@ -256,9 +284,11 @@ class Accelerator(Device):
                 for at in range(0, len(inputs), most):
                     part = inputs[at : at + most]
                     _fill(source, image.pack_inputs(part))
-                    self._job(loaded.buffer.address, source.address, target.address, len(part))
+                    inputs_at = _range(source, len(part) * image.input_pitch)
+                    outputs_at = _range(target, len(part) * image.output_pitch)
+                    self._job(loaded.buffer.address, inputs_at, outputs_at, len(part))
                     target.invalidate()
-                    outputs = target.data[: len(part) * image.output_pitch].tobytes()
+                    outputs = target.data[: len(outputs_at)].tobytes()
                     result[at : at + most] = image.unpack_outputs(outputs)
                     self._items += len(part)
                     progress(len(part))
@@ -266,7 +296,7 @@ class Accelerator(Device):
                 self.control.ranges = {}
         return result
 
-    def _job(self, image: int, source: int, target: int, batch: int) -> None:
+    def _job(self, image: int, source: range, target: range, batch: int) -> None:
         """Run one job; whatever ends it, the accelerator then touches no memory any more."""
         try:
             self.control.start(image, source, target, batch)
@@ -281,12 +311,18 @@ class Accelerator(Device):
     # ---- figures ---------------------------------------------------------------------------------
 
     def counters(self) -> dict[str, int]:
-        """Return all counters, since the accelerator was configured."""
+        """Return all counters, since the accelerator was configured.
+
+        Raises
+        ------
+        DeviceError
+            The device is closed.
+        """
         with self._lock:
             self._check_open()
             return self.control.counters()
 
-    def profile(self, clock_hz: float = CLOCK_HZ) -> dict[str, float]:
+    def profile(self, clock_hz: float = CLOCK_HZ) -> Profile:
         """Return what was counted since the device was opened, or since the last call.
 
         Parameters
@@ -296,13 +332,20 @@ class Accelerator(Device):
 
         Returns
         -------
-        dict
-            The counters, which docs/registers.md explains: ``cycles``, ``busy``, ``idle_queue``,
+        Profile
+            A dict of the counters, which docs/registers.md explains: ``cycles``, ``busy``, ``idle_queue``,
             ``idle_fetch``, ``idle_drain``, ``idle_other``, ``beats_read``, ``beats_written``, ``jobs``. And
             ``items``; ``bytes_read``, ``bytes_written``; ``symbols_per_clock``, of all streams, with a row or
             without; ``stalled``, the share of rounds that did not decode;
             ``bits_per_weight``, of the images that ran, 0 if none did; ``clocks_per_image``;
             ``images_per_second``, ``bytes_per_second`` at the given clock.
+
+        Raises
+        ------
+        ValueError
+            The clock is not positive.
+        DeviceError
+            The device is closed.
         """
         if not clock_hz > 0:
             raise ValueError(f"clock_hz must be positive, not {clock_hz!r}")
@@ -314,18 +357,39 @@ class Accelerator(Device):
         machine, cycles = self.machine, counted["cycles"]
         rounds = sum(count for name, count in counted.items() if name.startswith(("busy", "idle")))
         moved = {name: counted[f"beats_{name}"] * machine.bus_bytes for name in ("read", "written")}
-        return {
+        return Profile(
             **counted,
-            "items": items,
-            "bytes_read": moved["read"],
-            "bytes_written": moved["written"],
-            "symbols_per_clock": ratio(counted["busy"] * machine.lanes * machine.slots, cycles),
-            "stalled": ratio(rounds - counted["busy"], rounds),
-            "bits_per_weight": ratio(sum(bits for bits, _ in ran), sum(weights for _, weights in ran)),
-            "clocks_per_image": ratio(cycles, items),
-            "images_per_second": ratio(items * clock_hz, cycles),
-            "bytes_per_second": ratio(sum(moved.values()) * clock_hz, cycles),
-        }
+            items=items,
+            bytes_read=moved["read"],
+            bytes_written=moved["written"],
+            symbols_per_clock=ratio(counted["busy"] * machine.lanes * machine.slots, cycles),
+            stalled=ratio(rounds - counted["busy"], rounds),
+            bits_per_weight=ratio(sum(bits for bits, _ in ran), sum(weights for _, weights in ran)),
+            clocks_per_image=ratio(cycles, items),
+            images_per_second=ratio(items * clock_hz, cycles),
+            bytes_per_second=ratio(sum(moved.values()) * clock_hz, cycles),
+        )
+
+    def _describe(self) -> list[tuple[str, object]]:
+        machine = self.machine
+        rows: list[tuple[str, object]] = [
+            ("machine", machine),
+            ("memory", f"{machine.bus_bits} bits a beat; {machine.pool_bytes:,} bytes for activations"),
+            ("identity", f"registers 0x{digest():08X}, machine 0x{machine.digest:08X}"),
+        ]
+        for loaded in list(self._loaded.values()):
+            kept = "loaded" if loaded.kept else "loaded by run"
+            size, batch = len(loaded.image.data), loaded.image.max_batch
+            rows.append((f"network, {kept}", f"{loaded.model!r}: {size:,} bytes, {batch} items a job"))
+        return rows
+
+    def _figures(self) -> list[Part]:
+        return [Profile(self.control.counters()).table("counted since it was configured")]
+
+
+def _range(buffer: Buffer, size: int) -> range:
+    """Return the addresses of so many bytes from the start of a buffer on."""
+    return range(buffer.address, buffer.address + size)
 
 
 def _fill(buffer: Buffer, data: bytes) -> None:

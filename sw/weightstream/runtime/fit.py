@@ -9,10 +9,8 @@ from ..ir.network import MAX_THRESHOLDS, Linear, Network, Requantise, Tensor
 from ..ir.values import integer_output, network_input
 from ..spec.image import MAX_BATCH
 from ..spec.layout import Sharing
-from ..spec.machine import Machine
+from ..spec.machine import POOL_WORD, Machine
 
-#: Bytes of a word of the activation memory: tensors begin with one, and so does each item of a batch.
-POOL_WORD = 8
 #: Weights a symbol that product tables can be built for.
 _GROUPS = (1, 2, 4)
 

@@ -28,9 +28,9 @@ from ..spec.image import (
     VERSION,
     pack_descriptor,
 )
-from ..spec.machine import Machine
+from ..spec.machine import POOL_WORD, Machine
 from .configuration import configure, key_section
-from .fit import POOL_WORD, check_layer, dense_chain, largest_batch, pitch, uses_product_tables
+from .fit import check_layer, dense_chain, largest_batch, pitch, uses_product_tables
 
 _WORD = 8
 _MAX_IMAGE_BYTES = 1 << 32
@@ -69,7 +69,13 @@ class Image:
         return pitch(self.target)
 
     def pack_inputs(self, x: np.ndarray) -> bytes:
-        """Return the bytes of raw inputs, shape (batch, *input shape)."""
+        """Return the bytes of raw inputs, shape (batch, *input shape).
+
+        Raises
+        ------
+        InputError
+            They have another shape or type, or are too many.
+        """
         check_shape(x, self.source.shape, f"input {self.source.name!r}")
         if x.dtype != self.source.dtype:
             raise InputError(f"input {self.source.name!r} must be {self.source.dtype}, not {x.dtype}")
@@ -141,6 +147,8 @@ def build_image(model: Model | Network, machine: Machine, max_batch: int | None 
         The machine cannot run it; the message says what is needed, and what there is.
     NetworkError
         The network is not coded, or has not one input and one output.
+    InputError
+        `max_batch` is below 1.
     """
     network = model.network if isinstance(model, Model) else model
     layers = dense_chain(network)

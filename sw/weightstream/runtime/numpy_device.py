@@ -4,12 +4,14 @@ import time
 
 import numpy as np
 
+from ..codec.backend import backend
 from ..golden.compute.requantise import requantise
 from ..golden.compute.thresholds import thresholds
 from ..ir.network import Linear, Requantise
 from ..ir.values import integer_output, network_input
 from ..model import Model, load
 from .device import Device, Net, Progress, ratio
+from .profile import Profile
 
 #: Items of a batch that are run together: bounds the memory for activations.
 _BATCH = 1024
@@ -51,23 +53,25 @@ class NumpyDevice(Device):
         if not isinstance(net, Model):
             self._paths.pop(str(net), None)
 
-    def profile(self) -> dict[str, float]:
+    def profile(self) -> Profile:
         """Return figures of what has run since the device was opened, or since the last call.
 
         Returns
         -------
-        dict
-            ``jobs``, ``items``, ``seconds``, ``images_per_second``.
+        Profile
+            A dict of ``jobs``, ``items``, ``seconds``, ``images_per_second``.
         """
         with self._lock:
             runs, items, seconds = self._runs, self._items, self._seconds
             self._runs, self._items, self._seconds = 0, 0, 0.0
-        return {
-            "jobs": runs,
-            "items": items,
-            "seconds": seconds,
-            "images_per_second": ratio(items, seconds),
-        }
+        return Profile(jobs=runs, items=items, seconds=seconds, images_per_second=ratio(items, seconds))
+
+    def _describe(self) -> list[tuple[str, object]]:
+        networks = [(f"network {path}", repr(net)) for path, net in self._paths.items()]
+        return [("software", _backend_name()), *networks]
+
+    def __repr__(self) -> str:
+        return f"<numpy device: {_backend_name()}{', closed' if self._closed else ''}>"
 
     def _model(self, net: Net) -> Model:
         if isinstance(net, Model):
@@ -94,6 +98,11 @@ class NumpyDevice(Device):
         self._items += len(inputs)
         self._seconds += time.perf_counter() - begin
         return result
+
+
+def _backend_name() -> str:
+    # Its modules are named after what runs their loops.
+    return backend().codewords.__module__.rpartition("_")[2]
 
 
 def _linear(model: Model, node: Linear, x: np.ndarray) -> np.ndarray:

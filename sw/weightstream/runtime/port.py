@@ -15,7 +15,7 @@ class Buffer(Protocol):
     data : ndarray of uint8, shape (bytes,)
         The processor's view.
     address : int
-        Where the accelerator sees it; a multiple of 4096.
+        Where the accelerator sees it; a multiple of 64.
     """
 
     data: np.ndarray

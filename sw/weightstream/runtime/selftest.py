@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -21,9 +22,10 @@ from ..spec.registers import digest
 from .device import Device
 from .devices import open_device
 from .driver import CLOCK_HZ, Accelerator
+from .port import Buffer
 
-#: Bytes of the buffer that is tested; more than a page, and more than a processor's first cache.
-_MEMORY_BYTES = 1 << 18
+#: Bytes of the buffer that is tested: more than a page and a processor's first cache. Less, if there is less.
+_MEMORY_BYTES, _LEAST_BYTES = 1 << 18, 1 << 12
 #: Inputs, units in between, outputs: odd sizes, more than a page of weights.
 _SIZES = (75, 66, 21)
 _ITEMS = 5
@@ -128,9 +130,11 @@ def _machine_steps(device: Accelerator) -> Iterator[Step]:
 
 
 def _counter_steps(device: Accelerator) -> Iterator[Step]:
-    lost = device.control.interrupts_lost
+    lost, polling = device.control.interrupts_lost, getattr(device.port, "polling", "")
     text = f"{lost} jobs ended without it: is it connected?" if lost else "came for each job"
-    yield Step("interrupt", text, not lost)
+    if polling:
+        text = f"not used: {polling}"
+    yield Step("interrupt", text, not lost and not getattr(device.port, "interrupt_failed", False))
     try:
         profile = device.profile()
     except Exception as error:
@@ -142,27 +146,43 @@ def _counter_steps(device: Accelerator) -> Iterator[Step]:
     yield Step("rates", f"{', '.join(rates)}; by the second: at {CLOCK_HZ / 1e6:g} MHz")
 
 
+@contextmanager
+def _large_buffer(device: Accelerator) -> Iterator[tuple[int, Buffer]]:
+    """Allocate the largest buffer that there is, up to a limit; yield its size, too."""
+    size = _MEMORY_BYTES
+    with ExitStack() as stack:
+        while True:
+            try:
+                buffer = stack.enter_context(device.buffer(size))
+                break
+            except DeviceError:
+                if size <= _LEAST_BYTES:
+                    raise
+                size //= 2
+        yield size, buffer
+
+
 def _test_memory(device: Accelerator, rng: np.random.Generator) -> str:
     """Write patterns to a buffer, through the caches and back."""
-    with device.buffer(_MEMORY_BYTES) as buffer:
-        words = np.arange(_MEMORY_BYTES // 4, dtype="<u4") * 4 + np.uint32(buffer.address & 0xFFFFFFFF)
+    with _large_buffer(device) as (size, buffer):
+        words = np.arange(size // 4, dtype="<u4") * 4 + np.uint32(buffer.address & 0xFFFFFFFF)
         patterns = {
             "addresses": words.view(np.uint8),
             "inverted addresses": (~words).view(np.uint8),
-            "random bytes": rng.integers(0, 256, _MEMORY_BYTES).astype(np.uint8),
-            "zeros": np.zeros(_MEMORY_BYTES, np.uint8),
+            "random bytes": rng.integers(0, 256, size).astype(np.uint8),
+            "zeros": np.zeros(size, np.uint8),
         }
         for name, pattern in patterns.items():
-            buffer.data[:_MEMORY_BYTES] = pattern
+            buffer.data[:size] = pattern
             buffer.flush()
             buffer.invalidate()
-            wrong = np.flatnonzero(buffer.data[:_MEMORY_BYTES] != pattern)
+            wrong = np.flatnonzero(buffer.data[:size] != pattern)
             if len(wrong):
                 raise DeviceError(
-                    f"{len(wrong)} of {_MEMORY_BYTES} bytes do not keep {name}, "
+                    f"{len(wrong)} of {size} bytes do not keep {name}, "
                     f"the first at 0x{buffer.address + int(wrong[0]):x}"
                 )
-        return f"{_MEMORY_BYTES} bytes at 0x{buffer.address:x} keep {len(patterns)} patterns"
+        return f"{size} bytes at 0x{buffer.address:x} keep {len(patterns)} patterns"
 
 
 def _test_copy(device: Accelerator, rng: np.random.Generator) -> str:

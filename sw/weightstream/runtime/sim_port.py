@@ -1,6 +1,6 @@
 """The way to a simulated accelerator: its RTL, compiled, with a memory around it.
 
-The only file of the software that imports the gateware, and only when a simulated device is opened.
+The only file of the software that imports the gateware, and only when something is simulated.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import DeviceError, TargetError
 from ..spec.machine import PRESETS, Machine
+from .ranges import first_free
 
 #: Where the simulated memory begins, as on a Zynq board, and how much of it there is.
 BASE = 0x1000_0000
@@ -90,15 +91,18 @@ class SimPort:
         self._model.write32(address, value)
 
     def allocate(self, size: int) -> SimBuffer:
-        """Return the first range that is free."""
-        start = 0
-        for other in sorted(self._taken, key=lambda buffer: buffer.start):
-            if start + size <= other.start:
-                break
-            start = -(-(other.start + other.size) // _PAGE) * _PAGE
-        if start + size > MEMORY_BYTES:
+        """Return the first range that is free.
+
+        Raises
+        ------
+        DeviceError
+            There is none.
+        """
+        taken = [range(other.start, other.start + other.size) for other in self._taken]
+        start = first_free(taken, size, MEMORY_BYTES, _PAGE)
+        if start is None:
             raise DeviceError(
-                f"the simulated memory has no {size} bytes left; it has {MEMORY_BYTES} bytes in all"
+                f"the simulated memory has no {size} bytes left of {MEMORY_BYTES}: free other buffers"
             )
         buffer = SimBuffer(self, start, size)
         self._taken.append(buffer)
@@ -123,6 +127,16 @@ class SimPort:
             left -= _CYCLES
         return self._model.run(left)
 
+    def step(self, cycles: int) -> None:
+        """Let the clock run, interrupt or not."""
+        self._check_open()
+        self._model.step(cycles)
+
+    def reset(self) -> None:
+        """Reset the accelerator, as loading a bitstream does; its memory stays as it is."""
+        self._check_open()
+        self._model.reset()
+
     def add_fault(self, fault: Any, address: int = 0, size: int = 1 << 63) -> None:
         """Make a range of memory fail: see `CompiledModel.add_fault`."""
         self._model.add_fault(fault, address, size)
@@ -138,7 +152,7 @@ class SimPort:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise DeviceError("the simulated accelerator is closed")
+            raise DeviceError("the simulated accelerator is closed: open it again")
 
 
 def machine_of_target(target: str) -> Machine:
@@ -153,3 +167,18 @@ def machine_of_target(target: str) -> Machine:
     if preset not in PRESETS:
         raise TargetError(f"preset must be one of {', '.join(PRESETS)}, not {preset!r}")
     return PRESETS[preset]
+
+
+def simulated_board(name: str) -> tuple[Any, str]:
+    """Return the description of a board, and the hardware handoff of its overlay.
+
+    Raises
+    ------
+    TargetError
+        There is no such board.
+    """
+    from weightstream_hw.boards.description import find_board
+    from weightstream_hw.boards.hwh import build_hwh
+
+    board = find_board(name)
+    return board, build_hwh(board)

@@ -9,6 +9,8 @@ from .layout import Layout
 
 #: Lanes that share an activation feed, a drain and a word of outputs.
 LANE_GROUP = 8
+#: Bytes of a word of the activation memory: tensors begin with one, and so does each item of a batch.
+POOL_WORD = 8
 #: Stages of the decoder's loop: the fewest slots that keep a lane busy on every clock.
 RING_STAGES = 8
 
@@ -48,6 +50,13 @@ class Machine:
         Words of 8 bytes in one half of a patch buffer, a power of two.
     column_classes : int
         Entries of the map from columns to classes, a power of two.
+
+    Raises
+    ------
+    TypeError
+        A parameter is of another type.
+    LayoutError
+        A parameter is out of range.
     """
 
     lanes: int = 8
@@ -145,6 +154,8 @@ assert MAX_PASSES == 4
 PRESETS = {
     "tiny": Machine(lanes=2, slots=8, columns=2, queue_words=256, pool_bytes=1 << 15, column_classes=1024),
     "ecp5_85f": Machine(lanes=8, slots=8, columns=2, pool_bytes=1 << 17),
+    # Half the pool of ecp5_85f: the block RAM is needed for networks.
+    "ulx3s": Machine(lanes=8, slots=8, columns=2, pool_bytes=1 << 16),
     "pynq_z2": Machine(lanes=24, slots=8, columns=2, bus_bits=128, pool_bytes=1 << 17),
     "kv260": Machine(lanes=64, slots=8, columns=8, bus_bits=128, address_bits=40, pool_bytes=1 << 20),
 }

@@ -7,6 +7,7 @@ interrupts from 0x00, arguments from 0x10, a free word behind each. Identity and
 import zlib
 from dataclasses import dataclass, fields
 from enum import Enum, IntEnum
+from itertools import accumulate
 
 from .machine import Machine
 
@@ -54,6 +55,11 @@ class Field:
         Value after reset.
     event : str
         Field of the register `ctrl` whose event acts on it, if that is another one.
+
+    Raises
+    ------
+    ValueError
+        It has no place in 64 bits, or no doc.
     """
 
     name: str
@@ -85,6 +91,11 @@ class Register:
         Byte address, a multiple of 4.
     fields : tuple of Field
         Its fields.
+
+    Raises
+    ------
+    ValueError
+        Its address is impossible, or fields overlap.
     """
 
     name: str
@@ -106,7 +117,13 @@ class Register:
         return -(-max(field.lsb + field.bits for field in self.fields) // 32)
 
     def field(self, name: str) -> Field:
-        """Return a field by its name."""
+        """Return a field by its name.
+
+        Raises
+        ------
+        KeyError
+            There is no such field.
+        """
         for field in self.fields:
             if field.name == name:
                 return field
@@ -119,6 +136,20 @@ def _register(name: str, address: int, *fields: tuple) -> Register:
 
 def _address(name: str, address: int, doc: str) -> Register:
     return _register(name, address, ("address", 0, 64, Access.WRITE, doc))
+
+
+def _constants(name: str, address: int, *fields: tuple[str, int, str]) -> Register:
+    """Return a register of constants, each with its bits and its doc, one above the other."""
+    lsbs = accumulate((bits for _, bits, _ in fields), initial=0)
+    placed = [
+        (field, lsb, bits, Access.CONSTANT, doc)
+        for (field, bits, doc), lsb in zip(fields, lsbs, strict=False)
+    ]
+    return _register(name, address, *placed)
+
+
+def _size(name: str, address: int, doc: str) -> Register:
+    return _register(name, address, ("bytes", 0, 32, Access.WRITE, doc))
 
 
 def _counter(name: str, address: int, doc: str) -> Register:
@@ -151,7 +182,7 @@ REGISTERS = (
     _address("image", 0x10, "Where the image begins, a multiple of 16."),
     _address("input", 0x1C, "Where the inputs begin, a multiple of 16."),
     _address("output", 0x28, "Where the outputs go, a multiple of 16."),
-    _register("batch", 0x34, ("items", 0, 16, Access.WRITE, "Items of the job.", 1)),
+    _register("batch", 0x34, ("items", 0, 16, Access.WRITE, "Items of the job, at least 1.", 1)),
     _register(
         "watchdog",
         0x3C,
@@ -160,40 +191,48 @@ REGISTERS = (
     _register(
         "reset",
         0x44,
-        ("soft", 0, 1, Access.PULSE, "Give up the job, forget its error; arguments and counters stay."),
+        ("soft", 0, 1, Access.PULSE, "Give up the job without `ap_done`, forget its error; arguments stay."),
     ),
+    _size("input_size", 0x4C, "Bytes of the inputs, a multiple of 8: no load reads behind them."),
+    _size("output_size", 0x54, "Bytes for the outputs, a multiple of 8: no store writes behind them."),
     _register("identity", 0x80, ("magic", 0, 32, Access.CONSTANT, 'ASCII "WSTR", the first letter lowest.')),
     _register("map", 0x84, ("digest", 0, 32, Access.CONSTANT, "Digest of this list of registers.")),
     _register(
         "machine", 0x88, ("digest", 0, 32, Access.CONSTANT, "Digest of what the gateware was built with.")
     ),
-    _register(
+    _constants(
         "shape",
         0x8C,
-        ("lanes", 0, 7, Access.CONSTANT, "Lanes."),
-        ("slots", 7, 5, Access.CONSTANT, "Slots a lane."),
-        ("columns", 12, 5, Access.CONSTANT, "Columns a lane."),
-        ("group", 17, 3, Access.CONSTANT, "The most weights a symbol in product tables; 0: no such tables."),
-        ("passes", 20, 3, Access.CONSTANT, "The most symbols a group of weights."),
-        ("multipliers", 23, 1, Access.CONSTANT, "Lanes have multipliers."),
-        ("thresholds", 24, 1, Access.CONSTANT, "Outputs can be multi-threshold functions."),
-        ("float_rounding", 25, 1, Access.CONSTANT, "Sums can be rounded as float32 does."),
+        ("lanes", 7, "Lanes."),
+        ("slots", 5, "Slots a lane."),
+        ("columns", 5, "Columns a lane."),
+        ("group", 3, "The most weights a symbol in product tables; 0: no such tables."),
+        ("passes", 3, "The most symbols a group of weights."),
+        ("multipliers", 1, "Lanes have multipliers."),
+        ("thresholds", 1, "Outputs can be multi-threshold functions."),
+        ("float_rounding", 1, "Sums can be rounded as float32 does."),
     ),
-    _register(
+    _constants(
         "memory",
         0x90,
-        ("bus_log2", 0, 3, Access.CONSTANT, "log2 of the bits of the memory bus."),
-        ("address_bits", 3, 7, Access.CONSTANT, "Bits of an address on it."),
-        ("burst_log2", 10, 4, Access.CONSTANT, "log2 of the beats of the longest burst."),
-        ("queue_log2", 14, 4, Access.CONSTANT, "log2 of the 16-bit words of a lane's queue."),
-        ("pool_log2", 18, 5, Access.CONSTANT, "log2 of the bytes of the activation memory."),
-        ("patch_log2", 23, 4, Access.CONSTANT, "log2 of the 8-byte words of one half of a patch buffer."),
-        ("classes_log2", 27, 5, Access.CONSTANT, "log2 of the entries of the map from columns to classes."),
+        ("bus_log2", 3, "log2 of the bits of the memory bus."),
+        ("address_bits", 7, "Bits of an address on it."),
+        ("burst_log2", 4, "log2 of the beats of the longest burst."),
+        ("queue_log2", 4, "log2 of the 16-bit words of a lane's queue."),
+        ("pool_log2", 5, "log2 of the bytes of the activation memory."),
+        ("patch_log2", 4, "log2 of the 8-byte words of one half of a patch buffer."),
+        ("classes_log2", 5, "log2 of the entries of the map from columns to classes."),
     ),
     _register(
         "error",
         0xA0,
-        ("code", 0, 8, Access.READ, "Why a job ended early, see below; 0 if none did since the last reset."),
+        (
+            "code",
+            0,
+            8,
+            Access.READ,
+            "Why a job ended early, see below; until a soft reset all end at once.",
+        ),
     ),
     _register(
         "error_at", 0xA4, ("address", 0, 64, Access.READ, "Address on the memory bus that belongs to it.")
@@ -203,7 +242,7 @@ REGISTERS = (
     _counter("idle_queue", 0xD0, "Rounds that waited for words of a stream."),
     _counter("idle_fetch", 0xD8, "Rounds that waited for activations."),
     _counter("idle_drain", 0xE0, "Rounds that waited for outputs to be drained."),
-    _counter("idle_other", 0xE8, "Rounds that waited for something else, or were not needed."),
+    _counter("idle_other", 0xE8, "Rounds that waited for keys of rows."),
     _counter("beats_read", 0xF0, "Beats that were read from memory."),
     _counter("beats_written", 0xF8, "Beats that were written to memory."),
     _counter("jobs", 0x100, "Jobs that ended."),
@@ -247,6 +286,8 @@ class ErrorCode(IntEnum):
     STREAM_CORRUPT = 9, "A row ended where no row can end: the image is corrupt."
     KEYS = 10, "A row's key is larger than keys of its class can be: the image is corrupt."
     WATCHDOG = 11, "Nothing moved for as many clocks as the watchdog allows."
+    BUFFER = 12, "A load or a store of the image moves more than the job's buffer holds."
+    BATCH = 13, "The job has no items."
 
 
 def constants(machine: Machine) -> dict[tuple[str, str], int]:
@@ -265,7 +306,13 @@ def constants(machine: Machine) -> dict[tuple[str, str], int]:
 
 
 def machine_of(shape: int, memory: int) -> Machine:
-    """Return the machine that the registers `shape` and `memory` describe."""
+    """Return the machine that the registers `shape` and `memory` describe.
+
+    Raises
+    ------
+    LayoutError
+        There can be no such machine.
+    """
     values = {}
     for register, word in ((BY_NAME["shape"], shape), (BY_NAME["memory"], memory)):
         for field in register.fields:

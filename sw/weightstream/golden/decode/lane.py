@@ -142,12 +142,23 @@ class Slot:
         """Check what a row leaves behind: a window of 15 bits, and at most two words in the buffer.
 
         An encoder picks the bits that a window hands on, and keys so short that a row uses up what they free.
+
+        Raises
+        ------
+        FormatError
+            No row can end like this.
         """
         if self.V >> WINDOW_BITS or self.fill > 2 * WORD_BITS:
             raise FormatError("a weight stream holds an impossible row end: it is corrupt")
 
     def check_stream_end(self) -> None:
-        """Check that behind its last row the stream holds zeros only."""
+        """Check that behind its last row the stream holds zeros only.
+
+        Raises
+        ------
+        FormatError
+            The stream does not end with its last row.
+        """
         if self.B:
             raise FormatError("a weight stream does not end where its last row does: it is corrupt")
 

@@ -1,0 +1,1 @@
+"""An accelerator behind a UART: its memory in block RAM, its registers and memory reached by frames."""
