@@ -98,7 +98,7 @@ class Registers:
 
 
 def converse(exchanges, *, seed=1, stall=0.5, bad=(), clocks=3000):
-    """Send texts one after the other; return registers and answers, None where none comes in so many clocks."""
+    """Send texts in turn; return registers and answers, None where none comes in so many clocks."""
     dut, registers, answers = Bridge(), Registers(seed), []
     registers.bad |= set(bad)
     rng = random.Random(seed)
