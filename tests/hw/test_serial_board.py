@@ -176,7 +176,8 @@ def test_a_network_that_does_not_fit_is_refused_in_numbers(board):
 
 
 def test_addresses_without_memory_are_reported(board):
-    board.control.start(MEMORY_BASE + MEMORY_BYTES, MEMORY_BASE, MEMORY_BASE, 1)
+    page = range(MEMORY_BASE, MEMORY_BASE + 4096)
+    board.control.start(page.start + MEMORY_BYTES, page, page, 1)
     with pytest.raises(DeviceError, match="READ_RESPONSE") as error:
         board.control.wait(10.0)
     assert error.value.code == ErrorCode.READ_RESPONSE
