@@ -26,7 +26,8 @@ export PYTHONHASHSEED := 0
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-pynq test-long lint format demo notebooks bench-codec bench-hw bench-board report overlays formal fuzz train lock venv clean distclean
+.PHONY: help test test-pynq test-long lint format demo notebooks bench-codec bench-hw bench-driver bench-board baselines report \
+	overlays formal fuzz train lock venv clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +67,12 @@ bench-codec: $(DEV) ## size and speed of the codec beside others
 
 bench-hw: $(DEV) ## simulate the accelerator and print its figures
 	$(RUN) benchmarks/bench_hw.py $(ARGS)
+
+bench-driver: $(DEV) ## what the driver adds to the codec, and a thousand jobs in a row
+	$(RUN) benchmarks/bench_driver.py $(ARGS)
+
+baselines: $(DEV) ## measure areas, clocks and cycles that have changed (ARGS="--only lane")
+	$(RUN) benchmarks/baselines.py $(ARGS)
 
 bench-board: $(VENV)-pynq4/.weightstream ## run LeNet through PYNQ.remote on a simulated board, and print the times
 	$(VENV)-pynq4/$(INSTALL_WHEEL)

@@ -2,76 +2,24 @@
 
 import argparse
 import math
-import sys
-from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 import weightstream as ws
-from weightstream.codec.matrix import Geometry
-from weightstream.ir.canonical import code_network
-from weightstream.ir.network import Linear, Network, Requantise, Tensor
-from weightstream.runtime.driver import Accelerator
 from weightstream.runtime.image import Image
-from weightstream.runtime.sim_port import SimPort
-from weightstream.spec.machine import PRESETS, Machine
+from weightstream.spec.machine import PRESETS
+from workloads import LENETS, Bench, chain, lenet_model, mnist_inputs, random_inputs
 
-MNIST = Path(__file__).resolve().parents[1] / "examples" / "mnist"
 #: Bytes a second that the DDR of a PYNQ-Z2 gives to the logic, and bytes a clock of one of its memory ports.
 DDR, PORT_BYTES = 1.58e9, 8
 console = Console(width=110)
 
 
-def dense(rng: np.random.Generator, name: str, source: str, target: str, rows: int, columns: int) -> Linear:
-    """Return a layer of Laplacian int4 weights."""
-    weights = np.clip(rng.laplace(0, 1.4, (rows, columns)).round(), -8, 7).astype(np.int8)
-    one = np.ones(rows, np.int32)
-    activation = Requantise(
-        bias=0 * one, multiplier=37 * one, shift=(14 * one).astype(np.uint8), zero_point=128, low=0, high=255
-    )
-    geometry = Geometry(rows=rows, channels=columns)
-    return Linear(
-        name=name, input=source, output=target, geometry=geometry, activation=activation, weights=weights
-    )
-
-
-def chain(sizes: list[int], machine: Machine, batch: int) -> ws.Model:
-    """Return a network of dense layers, laid out for a machine."""
-    rng = np.random.default_rng(sum(sizes))
-    tensors = tuple(Tensor(name=f"t{i}", shape=(size,)) for i, size in enumerate(sizes))
-    nodes = tuple(
-        dense(rng, f"fc{i}", f"t{i}", f"t{i + 1}", sizes[i + 1], sizes[i]) for i in range(len(sizes) - 1)
-    )
-    network = Network(tensors=tensors, nodes=nodes, inputs=("t0",), outputs=(tensors[-1].name,))
-    return ws.Model(code_network(network, machine, batch=batch), b"")
-
-
-class Bench:
-    """A simulated accelerator that measures jobs.
-
-    Parameters
-    ----------
-    machine : Machine
-        What is simulated.
-    bandwidth : float
-        Bytes that memory moves in a cycle.
-    """
-
-    def __init__(self, machine: Machine, bandwidth: float = 16.0, latency: int = 40):
-        self.device = Accelerator(SimPort(machine, bandwidth=bandwidth, latency=latency))
-
-    def job(self, model: ws.Model, batch: int) -> dict[str, int]:
-        """Run a batch and return what the counters counted."""
-        source = model.network.tensor(model.network.inputs[0])
-        x = np.random.default_rng(1).integers(0, 256, (batch, *source.shape)).astype(np.uint8)
-        expected = ws.open("numpy").run(model, x, raw=True)
-        self.device.load(model, batch)
-        self.device.profile()
-        assert np.array_equal(self.device.run(model, x, raw=True), expected), "not the numpy outputs"
-        return self.device.profile()
+def job(bench: Bench, model: ws.Model, batch: int) -> dict[str, float]:
+    """Run a batch of any inputs, and return what the counters counted."""
+    return bench.job(model, random_inputs(model, batch))
 
 
 def stream_bytes(model: ws.Model) -> int:
@@ -108,7 +56,7 @@ def rates(preset: str) -> Table:
     few, many = (chain([columns, tiles * streams], machine, machine.columns) for tiles in (2, 6))
     fast = Bench(machine, bandwidth=64)
     batch = machine.columns
-    first, second = fast.job(few, batch), fast.job(many, batch)
+    first, second = job(fast, few, batch), job(fast, many, batch)
     symbols = 4 * columns * machine.slots
     rate = symbols / (second["cycles"] - first["cycles"])
     table = Table(title=f"{preset}: {machine}", title_justify="left")
@@ -118,13 +66,13 @@ def rates(preset: str) -> Table:
 
     need = (stream_bytes(many) - stream_bytes(few)) / (second["cycles"] - first["cycles"])
     slow = Bench(machine, bandwidth=1.25 * need)
-    first, second = slow.job(few, batch), slow.job(many, batch)
+    first, second = job(slow, few, batch), job(slow, many, batch)
     rate = symbols / (second["cycles"] - first["cycles"])
     table.add_row(f"the same, latency 40, {1.25 * need:.2f} bytes a cycle", f"{rate:.4f}", "0.97")
 
     one = chain([columns, columns], machine, batch)
     two = chain([columns, columns, columns], machine, batch)
-    single, double = fast.job(one, batch), fast.job(two, batch)
+    single, double = job(fast, one, batch), job(fast, two, batch)
     cycles = double["cycles"] - single["cycles"]
     sharing = list(two.matrices().values())[-1].plan
     ideal = sharing.tiles * sharing.part_symbols * machine.slots
@@ -133,14 +81,14 @@ def rates(preset: str) -> Table:
         f"{cycles - 1.02 * ideal:.0f}",
         "<= 600",
     )
-    wide = fast.job(one, 8 * batch)
+    wide = job(fast, one, 8 * batch)
     table.add_row(
         f"clocks of a further pass beyond 1.02 x {ideal}",
         f"{(wide['cycles'] - single['cycles']) / 7 - 1.02 * ideal:.0f}",
         "",
     )
     image = fast.device.load(many)
-    counters = fast.job(many, batch)
+    counters = job(fast, many, batch)
     extra = lane_bytes(image, many, counters["beats_read"], batch) / stream_bytes(many) - 1
     table.add_row("memory traffic for weights beyond the file's streams", f"{extra:+.2%}", "<= 2 %")
     return table
@@ -148,29 +96,19 @@ def rates(preset: str) -> Table:
 
 def lenet(preset: str) -> Table:
     """Return the table of both MNIST networks."""
-    sys.path.insert(0, str(MNIST))
-    from data import load_calibration, load_excerpt, to_input
-
     machine = PRESETS[preset]
     full, port = Bench(machine), Bench(machine, bandwidth=PORT_BYTES)
-    x = to_input(load_excerpt()[0])
+    x = mnist_inputs()
     table = Table(title=f"LeNet-300-100 on {preset}: {machine}", title_justify="left")
     for i, name in enumerate(("", "cycles", "at 100 MHz", "at 150 MHz", "idle rounds")):
         table.add_column(name, justify="left" if i == 0 else "right")
-    networks = (("int4", "lenet-300-100.onnx", 4), ("ternary", "lenet-300-100-ternary.onnx", None))
-    for name, file, bits in networks:
-        calibration = None if bits is None else to_input(load_calibration())
+    for name in LENETS:
         for bench, batch, memory in (
             (full, 1, ""),
             (port, 1, f", memory moves {PORT_BYTES} bytes a clock"),
             (full, 48, ""),
         ):
-            model = ws.compress(MNIST / file, bits=bits, calibration=calibration, layout=machine, batch=batch)
-            expected = ws.open("numpy").run(model, x[:batch], raw=True)
-            bench.device.load(model, batch)
-            bench.device.profile()
-            assert np.array_equal(bench.device.run(model, x[:batch], raw=True), expected)
-            counters = bench.device.profile()
+            counters = bench.job(lenet_model(name, machine, batch), x[:batch])
             cycles = counters["cycles"] / batch
             idle = sum(value for key, value in counters.items() if key.startswith("idle"))
             table.add_row(

@@ -58,19 +58,26 @@ def report(
             "--route", help="Place and route too, three times: the clock is the median. ECP5 alone."
         ),
     ] = False,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=N", help="Change a parameter of the preset, as in slots=16."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
 ) -> None:
     """Synthesise a preset or a block, and show what it costs."""
-    from .report import cost_report
+    from .report import cost_report, parse_changes
+    from .synthesis import OFFERS
 
     with progress("synthesising" if not route else "synthesising, placing and routing"):
-        figures = cost_report(preset, target, block=block, routed=route)
+        figures = cost_report(preset, target, block=block, routed=route, changes=parse_changes(changes or ()))
     if as_json:
         typer.echo(json.dumps(figures, indent=2))
         return
-    table = new_table(("figure", ""), (1,))
+    part, offered = OFFERS[target]
+    table = new_table(("figure", "", f"of an {part}"), (1, 2))
     for name, value in figures.items():
-        table.add_row(name, ", ".join(map(_text, value)) if isinstance(value, list) else _text(value))
+        text = ", ".join(map(_text, value)) if isinstance(value, list) else _text(value)
+        table.add_row(name, text, f"{value / offered[name]:.1%}" if name in offered else "")
     show_table(table)
 
 
@@ -140,9 +147,9 @@ def _build_ulx3s(out: Path, preset: str, files_only: bool, seed: int) -> None:
 
 
 def _text(value: object) -> str:
-    return (
-        f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
-    )
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def main() -> None:

