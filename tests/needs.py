@@ -7,10 +7,12 @@ import pytest
 
 #: What installs each package.
 _INSTALLS = {
+    "amaranth_boards": 'pip install "weightstream[synth]"',
     "numba": 'pip install "weightstream[fast]"',
     "onnx": 'pip install "weightstream[onnx]"',
     "onnxruntime": "make venv, or pip install onnxruntime",
     "rich": 'pip install "weightstream[cli]"',
+    "serial": 'pip install "weightstream[serial]"',
     "tkinter": "Debian's python3-tk, or another Python that was built with Tcl",
     "typer": 'pip install "weightstream[cli]"',
 }

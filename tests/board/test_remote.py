@@ -8,6 +8,8 @@ import sys
 import warnings
 from pathlib import Path
 
+import nbclient
+import nbformat
 import numpy as np
 import pytest
 
@@ -33,6 +35,7 @@ TINY = PRESETS["tiny"]
 #: pynq 4 knows no Zynq-7000; pynq 3 knows both families.
 BOARD, MHZ = ("pynq_z2", 100) if pynq.__version__.startswith("3") else ("kv260", 150)
 CLIENT = Path(__file__).with_name("remote_client.py")
+NOTEBOOK = Path(__file__).resolve().parents[2] / "docs" / "notebooks" / "3_on_the_board.ipynb"
 COMMAND = [sys.executable, "-c", "from weightstream.cli import main; main()"]
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore:Interrupts are not yet implemented"
@@ -65,32 +68,37 @@ def connect(monkeypatch, tmp_path):
         server.close()
 
 
-@pytest.mark.slow
-def test_unmodified_client_runs_lenet_on_a_fake_board_bit_for_bit(tmp_path):
-    model, x = mnist_networks.mnist("int4", layout=TINY, batch=10)
-    model.save(tmp_path / "lenet.ws")
-    np.save(tmp_path / "x.npy", x[:10])
-    expected = ws.open("numpy").run(model, x[:10], raw=True)
-    host = free_address()
-    options = ["--board", BOARD, "--host", host, "-o", str(tmp_path / "overlay")]
+@pytest.fixture
+def printed(tmp_path):
+    """Start the command `fake-board`; return the variable and the path of the overlay that it prints."""
+    options = ["--board", BOARD, "--host", free_address(), "-o", str(tmp_path / "overlay")]
     server = subprocess.Popen([*COMMAND, "fake-board", *options], stdout=subprocess.PIPE, text=True)
     try:
         # What it prints can be pasted.
         said = [server.stdout.readline().strip() for _ in range(4)]
         name, _, value = said[2].removeprefix("export ").partition("=")
-        bitstream = said[3].partition("--on pynq:")[2]
-        files = [bitstream, *(tmp_path / file for file in ("lenet.ws", "x.npy", "y.npy"))]
-        done = subprocess.run(
-            [sys.executable, CLIENT, *files],
-            env={**os.environ, name: value},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        yield name, value, said[3].partition("--on pynq:")[2]
     finally:
         server.send_signal(signal.SIGINT)
         server.communicate(timeout=60)
     assert server.returncode == 0
+
+
+@pytest.mark.slow
+def test_unmodified_client_runs_lenet_on_a_fake_board_bit_for_bit(printed, tmp_path):
+    name, value, bitstream = printed
+    model, x = mnist_networks.mnist("int4", layout=TINY, batch=10)
+    model.save(tmp_path / "lenet.ws")
+    np.save(tmp_path / "x.npy", x[:10])
+    expected = ws.open("numpy").run(model, x[:10], raw=True)
+    files = [bitstream, *(tmp_path / file for file in ("lenet.ws", "x.npy", "y.npy"))]
+    done = subprocess.run(
+        [sys.executable, CLIENT, *files],
+        env={**os.environ, name: value},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "driver AcceleratorIP",
@@ -105,6 +113,27 @@ def test_unmodified_client_runs_lenet_on_a_fake_board_bit_for_bit(tmp_path):
         "buffers 0",
     ]
     assert np.array_equal(np.load(tmp_path / "y.npy"), expected)
+
+
+@pytest.mark.slow
+def test_unmodified_notebook_runs_on_a_fake_board(printed, monkeypatch):
+    name, value, bitstream = printed
+    monkeypatch.setenv(name, value)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    (parameters,) = (cell for cell in notebook.cells if cell.metadata.get("tags") == ["parameters"])
+    assert parameters.source == 'TARGET = "sim:tiny"'
+    parameters.source = f"TARGET = {f'pynq:{bitstream}'!r}"
+    # It compares outputs with the golden model by itself.
+    nbclient.execute(notebook, cwd=NOTEBOOK.parent, timeout=300, kernel_name="python3")
+    report = "".join(
+        output.text
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if output.output_type == "stream"
+    )
+    assert f"target      pynq:{bitstream}\n" in report
+    assert "interrupts do not come over PYNQ.remote" in report
+    assert "result      PASS\n" in report
 
 
 def test_jobs_equal_golden_and_leave_nothing_behind(connect, network):

@@ -6,7 +6,8 @@ import random
 import pytest
 
 from axi_memory import OKAY, Rules
-from bus_bench import STALLS, contents, simulate, words_at
+from bus_bench import STALLS, contents, words_at
+from simulation import simulate
 from weightstream.spec.machine import Machine
 from weightstream.spec.serial import MEMORY_BASE
 from weightstream_hw.bridge.memory import DECERR, BlockMemory

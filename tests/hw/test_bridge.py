@@ -9,7 +9,8 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from bus_bench import clocks_until, contents, offer_bytes, simulate
+from bus_bench import clocks_until, contents, offer_bytes
+from simulation import simulate
 from weightstream.spec import serial
 from weightstream.spec.machine import Machine
 from weightstream.spec.registers import ADDRESS_BITS
@@ -96,11 +97,8 @@ class Registers:
             await self.give(ctx, bus.bvalid, bus.bready)
 
 
-def converse(exchanges, *, seed=1, stall=0.5, bad=()):
-    """Send requests (bytes, or fields and payload) one after the other; return registers and answers.
-
-    An exchange of None expects no answer: the clocks of a long one pass.
-    """
+def converse(exchanges, *, seed=1, stall=0.5, bad=(), clocks=3000):
+    """Send texts in turn; return registers and answers, None where none comes in so many clocks."""
     dut, registers, answers = Bridge(), Registers(seed), []
     registers.bad |= set(bad)
     rng = random.Random(seed)
@@ -109,7 +107,7 @@ def converse(exchanges, *, seed=1, stall=0.5, bad=()):
         for text in exchanges:
             await offer_bytes(ctx, dut.engine, text, rng, "byte_valid")
             frames, body = Frames(), []
-            for _ in range(3000):
+            for _ in range(clocks):
                 ctx.set(dut.frames.o.ready, rng.random() >= stall)
                 *_, valid, ready, byte = await ctx.tick().sample(
                     dut.frames.o.valid, dut.frames.o.ready, dut.frames.o.payload
@@ -243,7 +241,7 @@ def test_damaged_requests_are_dropped_and_the_next_one_is_heard():
     damaged[6] ^= 1
     lost = request(Command.WRITE_MEMORY, 4, 8, MEMORY_BASE, bytes(8))
     exchanges = [start, bytes(damaged), lost[:9] + lost[10:], lost[1:12], sequence]
-    registers, answers = converse(exchanges)
+    registers, answers = converse(exchanges, clocks=400)
     assert answers == [reply(Command.STATUS, 1), None, None, None, reply(Command.STATUS, 2)]
     assert not registers.writes
 

@@ -1,11 +1,11 @@
 """The driver on the RTL of a board behind a serial line, its UART included."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import machine_networks
+import mnist_networks
+import needs
 import weightstream as ws
 from serial_lines import MEMORY_BYTES, BadLine, PseudoTerminal
 from weightstream.errors import DeviceError, TargetError
@@ -24,7 +24,6 @@ from weightstream_hw.sim.serial_board import CLOCK_HZ, SerialModel, compile_brid
 
 pytestmark = pytest.mark.slow
 
-MNIST = Path(__file__).resolve().parents[2] / "examples" / "mnist"
 TINY = PRESETS["tiny"]
 #: Seconds without a byte for a line whose board is simulated by a busy machine.
 PATIENCE = 20.0
@@ -99,7 +98,7 @@ class Board:
 
 
 def test_a_network_runs_through_a_pseudo_terminal(library, case):
-    pytest.importorskip("serial")
+    needs.package("serial")
     model, x, expected = case
     with SerialModel(library) as simulated, PseudoTerminal(Board(simulated)) as terminal:
         with ws.open(f"serial:{terminal.path}", patience=PATIENCE) as device:
@@ -113,7 +112,7 @@ def test_a_network_runs_through_a_pseudo_terminal(library, case):
 
 
 def test_a_port_is_opened_by_one_program_at_a_time(library):
-    pytest.importorskip("serial")
+    needs.package("serial")
     with SerialModel(library) as simulated, PseudoTerminal(Board(simulated)) as terminal:
         with ws.open(f"serial:{terminal.path}", patience=PATIENCE):
             with pytest.raises(TargetError, match=rf"^cannot open serial port {terminal.path}: .*lock"):
@@ -121,7 +120,7 @@ def test_a_port_is_opened_by_one_program_at_a_time(library):
 
 
 def test_a_terminal_that_nobody_answers_at_is_no_board():
-    pytest.importorskip("serial")
+    needs.package("serial")
     with PseudoTerminal(lambda data: b"") as terminal:
         with pytest.raises(TargetError, match=r"at 3000000 baud does not answer to IDENTIFY .*nothing came"):
             ws.open(f"serial:{terminal.path}", patience=0.01)
@@ -177,7 +176,8 @@ def test_a_network_that_does_not_fit_is_refused_in_numbers(board):
 
 
 def test_addresses_without_memory_are_reported(board):
-    board.control.start(MEMORY_BASE + MEMORY_BYTES, MEMORY_BASE, MEMORY_BASE, 1)
+    page = range(MEMORY_BASE, MEMORY_BASE + 4096)
+    board.control.start(page.start + MEMORY_BYTES, page, page, 1)
     with pytest.raises(DeviceError, match="READ_RESPONSE") as error:
         board.control.wait(10.0)
     assert error.value.code == ErrorCode.READ_RESPONSE
@@ -201,13 +201,9 @@ def test_another_register_map_is_refused(library, monkeypatch):
 
 
 @pytest.mark.long
-def test_lenet_at_4_bits_runs_on_the_board_with_60_images(monkeypatch):
-    monkeypatch.syspath_prepend(MNIST)
-    from data import load_calibration, load_excerpt, to_input
-
-    calibration = to_input(load_calibration())
-    model = ws.compress(MNIST / "lenet-300-100.onnx", bits=4, calibration=calibration)
-    x = to_input(load_excerpt()[0][:60])
+def test_lenet_at_4_bits_runs_on_the_board_with_60_images():
+    model, images = mnist_networks.mnist("int4")
+    x = images[:60]
     with ws.open("numpy") as software:
         expected = software.run(model, x, raw=True)
     line = SimulatedLine(compile_bridged(PRESETS[ulx3s.PRESET], ulx3s.MEMORY_BYTES))
@@ -220,7 +216,7 @@ def test_lenet_at_4_bits_runs_on_the_board_with_60_images(monkeypatch):
 
 @pytest.mark.long
 def test_selftest_passes(library):
-    pytest.importorskip("serial")
+    needs.package("serial")
     with SerialModel(library) as simulated, PseudoTerminal(Board(simulated)) as terminal:
         steps = list(selftest(f"serial:{terminal.path}", patience=PATIENCE))
     print(*steps, sep="\n")

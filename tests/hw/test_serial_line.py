@@ -9,7 +9,8 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from bus_bench import STALLS, contents, offer_bytes, receive, send, simulate
+from bus_bench import STALLS, contents, offer_bytes, receive, send
+from simulation import simulate
 from weightstream.spec import serial
 from weightstream.spec.serial import encode
 from weightstream_hw.bridge.frames import FrameReader, FrameWriter

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import needs
 from weightstream.errors import TargetError
 from weightstream.spec import serial
 from weightstream.spec.machine import PRESETS
@@ -14,7 +15,7 @@ from weightstream.spec.registers import digest
 from weightstream_hw.boards import trellis, ulx3s
 from weightstream_hw.tools import ToolError
 
-pytest.importorskip("amaranth_boards")
+needs.package("amaranth_boards")
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / "bitstreams" / ulx3s.NAME
@@ -98,7 +99,7 @@ def test_a_missing_package_is_named(monkeypatch):
 
 
 def test_options_of_other_boards_are_refused():
-    testing = pytest.importorskip("typer.testing")
+    testing = needs.package("typer.testing")
     from weightstream_hw.cli import app
 
     for options in (["--files-only"], ["--preset", "tiny"]):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import needs
 import weightstream as ws
 from serial_lines import MEMORY_BYTES, BadLine, FakeBridge
 from weightstream.errors import DeviceError, TargetError
@@ -298,7 +299,7 @@ def test_targets_that_name_no_port_are_refused(name):
 
 
 def test_a_port_that_is_not_there_is_named():
-    pytest.importorskip("serial")
+    needs.package("serial")
     with pytest.raises(TargetError, match=r"^cannot open serial port /dev/no-such-port: .*; there are "):
         ws.open("serial:/dev/no-such-port")
 
