@@ -57,7 +57,7 @@ def interleaved(functions: Sequence[Callable[[], object]], seconds: float) -> li
 def overhead(seconds: float) -> Table:
     """Return the table of `run` on target numpy beside the codec."""
     model, images = lenet_model("int4"), mnist_inputs()
-    title = "LeNet-300-100 int4 on target numpy: processor time, medians of interleaved runs"
+    title = "LeNet-300-100 int4 on target numpy: medians of processor time"
     table = Table(title=title, title_justify="left")
     for i, name in enumerate(("", "codec and arithmetic", "run, raw", "more", "run, floats", "more")):
         table.add_column(name, justify="left" if i == 0 else "right")

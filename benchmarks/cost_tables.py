@@ -84,7 +84,7 @@ def _cells(row: Row, measure: Measure, routed: bool) -> Iterator[list[str]]:
     yield [row.caption, *(f"{count:,g}" for count in counts.values()), *([clock] if routed else [])]
     if measure.block == "accelerator":
         part, offered = OFFERS[measure.target]
-        shares = (f"{count / offered[name]:.0%}" for name, count in counts.items())
+        shares = (f"{100 * count / offered[name]:.0f} %" for name, count in counts.items())
         yield [f"share of an {part}", *shares, *([""] if routed else [])]
 
 
@@ -93,7 +93,7 @@ def cycle_table() -> str:
     entries = {preset: cycles(preset) for preset in CYCLE_PRESETS}
     heads = [f"`{preset}`, {memory}" for preset in CYCLE_PRESETS for memory in MEMORIES]
     lines = [
-        f"| cycles of a job, batch 1 unless said | {' | '.join(heads)} |",
+        f"| cycles of a job | {' | '.join(heads)} |",
         "|---" * (len(heads) + 1) + "|",
     ]
     for network in entries[CYCLE_PRESETS[0]]:
