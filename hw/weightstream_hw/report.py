@@ -13,7 +13,6 @@ from weightstream.spec.machine import PRESETS, Machine
 
 from .blocks import Block, Registered, find_block
 from .multipliers import MULTIPLIERS
-from .multipliers import MULTIPLIERS
 from .synthesis import (
     DEVICE_NAME,
     TARGETS,
