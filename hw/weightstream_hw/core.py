@@ -378,8 +378,13 @@ class Core(wiring.Component):
             wiring.connect(m, group.word, writer.words[number])
         wiring.connect(m, load.command, reader.command)
         wiring.connect(m, reader.words, load.words)
-        wiring.connect(m, store.command, wiring.flipped(self.write_command))
-        wiring.connect(m, store.words, wiring.flipped(self.write_words))
+        for name, given, port in (
+            ("command", store.command, self.write_command),
+            ("words", store.words, self.write_words),
+        ):
+            m.submodules[f"store_{name}"] = register = StreamRegister(given.payload.shape())
+            wiring.connect(m, given, register.i)
+            wiring.connect(m, register.o, wiring.flipped(port))
         word = Signal.like(load.write.payload)
         job, layer = self.job, self._layer
         m.d.comb += [

@@ -4,6 +4,7 @@
 MULTIPLIERS = {
     "generic": "by operators, in pieces of at most 18 x 18 bits: synthesis chooses what multiplies",
     "xc7": "by slices of 18 x 25 bits; the search for symbols instantiates DSP48E1",
+    "ecp5": "as generic, but the search for symbols instantiates MULT18X18D",
 }
 
 
@@ -16,5 +17,5 @@ def check_multipliers(dsp: str) -> str:
         There is none of that name.
     """
     if dsp not in MULTIPLIERS:
-        raise ValueError(f"dsp must be {' or '.join(map(repr, MULTIPLIERS))}, not {dsp!r}")
+        raise ValueError(f"dsp must be one of {', '.join(map(repr, MULTIPLIERS))}, not {dsp!r}")
     return dsp

@@ -12,7 +12,6 @@ from weightstream.errors import TargetError
 from weightstream.spec.machine import PRESETS, Machine
 
 from .blocks import Block, Registered, find_block
-from .multipliers import MULTIPLIERS
 from .synthesis import (
     DEVICE_NAME,
     TARGETS,
@@ -94,7 +93,7 @@ def multipliers_of(target: str) -> str:
     """
     if target not in TARGETS:
         raise TargetError(f"there is no target {target!r}; try {', '.join(TARGETS)}")
-    return target if target in MULTIPLIERS else "generic"
+    return target
 
 
 def preset_verilog(preset: str, target: str | None = None) -> str:

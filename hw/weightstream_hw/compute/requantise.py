@@ -75,7 +75,7 @@ class Requantiser(wiring.Component):
 
     def __init__(self, machine: Machine, *, dsp: str = "generic"):
         self.machine = machine
-        self._split = check_multipliers(dsp) == "generic"
+        self._split = check_multipliers(dsp) != "xc7"
         #: Clocks from a sum to its value.
         self.latency = 8 + 5 * machine.float_rounding + self._split
         super().__init__(

@@ -159,11 +159,12 @@ class Lane(wiring.Component):
         ]
 
         # Stages 0 to 4: the search.
-        r, v = Signal(RANGE_BITS), Signal(RANGE_BITS)
+        coming_range, v = Signal(RANGE_BITS), Signal(RANGE_BITS)
+        r = Cat(delayed(m, coming_range[:-1], 1), Const(1, 1))
         thresholds_coarse, thresholds_fine = self._tables(m, config, coarse.quarter, slot)
         m.d.comb += [
             coarse.thresholds.eq(thresholds_coarse),
-            coarse.range.eq(r),
+            coarse.range.eq(coming_range),
             coarse.window.eq(v),
             coarse.rest.eq(rest[0]),
         ]
@@ -175,7 +176,7 @@ class Lane(wiring.Component):
         quarter = delayed(m, coarse.quarter, 1)
         m.d.comb += [
             fine.thresholds.eq(thresholds_fine),
-            fine.range.eq(Cat(delayed(m, r[:-1], 3), Const(1, 1))),
+            fine.range.eq(Cat(delayed(m, r[:-1], 2), Const(1, 1))),
             fine.window.eq(delayed(m, v_1, 2)),
             fine.rest.eq(rest[3]),
         ]
@@ -212,8 +213,11 @@ class Lane(wiring.Component):
             normaliser.start.eq(middle_start),
             normaliser.key_bits.eq(middle_key_bits),
         ]
-        state = longer_trip(m, "state", Cat(normaliser.next_range, normaliser.next_window), slot, longer)
-        m.d.comb += [r.eq(Cat(state[: RANGE_BITS - 1], Const(1, 1))), v.eq(state[RANGE_BITS - 1 :])]
+        coming = longer_trip(m, "range", normaliser.next_range, slot, longer, registered=False)
+        m.d.comb += [
+            coming_range.eq(Cat(coming, Const(1, 1))),
+            v.eq(longer_trip(m, "window", normaliser.next_window, slot, longer)),
+        ]
 
         # Stages 8 and 9: the stream.
         m.d.comb += [

@@ -27,7 +27,7 @@ class Normaliser(wiring.Component):
 
     Timing
     ------
-    Latency: 2 clocks.
+    Latency: 2 clocks, `next_range` 1 clock.
     Throughput: 1 a clock.
     Stall: none.
 
@@ -42,7 +42,7 @@ class Normaliser(wiring.Component):
     key_bits : In(4)
         k, with `start`.
     next_range : Out(15)
-        R without its top bit, which is set.
+        R without its top bit, which is set; one clock ahead of the others, for those who register it.
     next_window, next_ahead : Out(16), Out(15)
         V, and what is left behind it; zeros are shifted in.
     shift : Out(4)
@@ -95,16 +95,14 @@ class Normaliser(wiring.Component):
         m.d.comb += by_bits.eq(
             Mux(middle_start, ~middle_key_bits, Mux(top[3], 0, Mux(top[2], 1, Mux(top[1], 2, 3))))
         )
-        next_range = Signal(RANGE_BITS - 1, reset_less=True)
         next_stream = Signal(len(stream), reset_less=True)
         shift = Signal(4, reset_less=True)
         m.d.sync += [
-            next_range.eq(Mux(middle_start, 0, choose(by_bits, _shifts(middle_range, 1)))),
             next_stream.eq(choose(by_bits, _shifts(middle_stream, 1))),
             shift.eq(Cat(by_bits, middle_shift)),
         ]
         m.d.comb += [
-            self.next_range.eq(next_range),
+            self.next_range.eq(Mux(middle_start, 0, choose(by_bits, _shifts(middle_range, 1)))),
             Cat(self.next_ahead, self.next_window).eq(next_stream),
             self.shift.eq(shift),
         ]

@@ -36,21 +36,24 @@ class SearchStep(wiring.Component):
 
     Timing
     ------
-    Latency: thresholds 2 clocks, others 1 clock.
+    Latency: thresholds and range 2 clocks, others 1 clock.
     Throughput: 1 a clock.
     Stall: none.
 
     Parameters
     ----------
     dsp : str
-        One of `MULTIPLIERS`: leave multiplication and subtraction to synthesis, or instantiate DSP48E1.
+        One of `MULTIPLIERS`: leave multiplication and subtraction to synthesis, or instantiate what
+        multiplies, with its own registers.
 
     Attributes
     ----------
     thresholds : In(3 of 14)
-        In rising order, one clock ahead of the others.
-    range, window : In(16)
-        R and V.
+        In rising order, one clock ahead of window and `rest`.
+    range : In(16)
+        R, with the thresholds.
+    window : In(16)
+        V.
     rest : In(1)
         No symbol is searched for.
     differences : Out(3 of 16)
@@ -81,23 +84,58 @@ class SearchStep(wiring.Component):
             if self.dsp == "xc7":
                 self._slice(m, i, difference)
             else:
-                self._plain(m, i, difference)
+                window = Signal(RANGE_BITS, name=f"window_{i}", reset_less=True)
+                m.d.sync += window.eq(self.window)
+                product = self._block(m, i) if self.dsp == "ecp5" else self._product(m, i)
+                m.d.comb += difference.eq(window - product[FREQUENCY_BITS:])
             m.d.comb += self.differences[i].eq(difference)
             reached.append(~difference[-1])
         # Thresholds rise, so what is reached is, too.
         m.d.comb += self.quarter.eq(Cat(reached[2] | (reached[0] & ~reached[1]), reached[1]))
         return m
 
-    def _plain(self, m, i, difference):
+    def _product(self, m, i):
+        """Return the product of range and threshold."""
         threshold = Signal(FREQUENCY_BITS, name=f"threshold_{i}", reset_less=True)
+        factor = Signal(RANGE_BITS, name=f"range_{i}", reset_less=True)
         product = Signal(RANGE_BITS + FREQUENCY_BITS, name=f"product_{i}", reset_less=True)
-        window = Signal(RANGE_BITS, name=f"window_{i}", reset_less=True)
         m.d.sync += [
             threshold.eq(self.thresholds[i]),
-            window.eq(self.window),
-            product.eq(Mux(self.rest, 0, self.range * threshold)),
+            factor.eq(self.range),
+            product.eq(Mux(self.rest, 0, factor * threshold)),
         ]
-        m.d.comb += difference.eq(window - product[FREQUENCY_BITS:])
+        return product
+
+    def _block(self, m, i):
+        """Return what `_product` does, from a multiplier block of an ECP5.
+
+        The three registers are the block's. Yosys would leave them outside, and its way from the range
+        through the block to the product would be the longest of a lane.
+        """
+        product = Signal(RANGE_BITS + FREQUENCY_BITS, name=f"product_{i}")
+        zero = Const(0, 1)
+        ports = {
+            "i_CLK0": ClockSignal(),
+            "i_CE0": Const(1, 1),
+            # RST0 is nobody's reset; RST1 clears the product.
+            "i_RST0": zero,
+            "i_RST1": self.rest,
+        }
+        for name in ("SIGNEDA", "SIGNEDB", "SOURCEA", "SOURCEB"):
+            ports[f"i_{name}"] = zero
+        # Single wires: the cell has no buses.
+        for bit in range(18):
+            ports[f"i_A{bit}"] = self.range[bit] if bit < RANGE_BITS else zero
+            ports[f"i_B{bit}"] = self.thresholds[i][bit] if bit < FREQUENCY_BITS else zero
+            ports[f"i_C{bit}"] = zero
+        for bit in range(len(product)):
+            ports[f"o_P{bit}"] = product[bit]
+        for register, reset in (("INPUTA", 0), ("INPUTB", 0), ("OUTPUT", 1)):
+            ports[f"p_REG_{register}_CLK"] = "CLK0"
+            ports[f"p_REG_{register}_CE"] = "CE0"
+            ports[f"p_REG_{register}_RST"] = f"RST{reset}"
+        m.submodules[f"block_{i}"] = Instance("MULT18X18D", **ports, p_RESETMODE="SYNC")
+        return product
 
     def _slice(self, m, i, difference):
         one, zero = Const(1, 1), Const(0, 1)
@@ -105,9 +143,9 @@ class SearchStep(wiring.Component):
         ones = Const((1 << FREQUENCY_BITS) - 1, FREQUENCY_BITS)
         m.submodules[f"slice_{i}"] = Instance(
             "DSP48E1",
-            # Registers: threshold, window and product.
-            p_AREG=0,
-            p_ACASCREG=0,
+            # Registers: range, threshold, window and product.
+            p_AREG=1,
+            p_ACASCREG=1,
             p_BREG=1,
             p_BCASCREG=1,
             p_CREG=1,
@@ -134,7 +172,7 @@ class SearchStep(wiring.Component):
             i_CARRYIN=zero,
             i_CARRYINSEL=Const(0, 3),
             i_CEA1=zero,
-            i_CEA2=zero,
+            i_CEA2=one,
             i_CEB1=zero,
             i_CEB2=one,
             i_CEC=one,

@@ -27,29 +27,39 @@ def delayed(m, value, clocks, *, control=False):
     return value
 
 
-def slot_delay(m, name, value, write, read):
-    """Return `value` as it was when `write` was what `read` is now, one clock later.
+def slot_memory(m, name, value, write, read):
+    """Return `value` as it was when `write` was what `read` is now.
 
-    Both are counters of slots that run all the time; so this is a delay by a constant number of clocks.
+    Both are counters of slots that run all the time; so this is a delay by a constant number of clocks: by as
+    many as they count, if they are the same.
     """
     value = Value.cast(value)
     cells = lut_memory(m, name, len(value), 1 << len(write))
     put, get = cells.write_port(), cells.read_port(domain="comb")
-    result = Signal.like(value, name=name, reset_less=True)
     m.d.comb += [put.addr.eq(write), put.data.eq(value), put.en.eq(1), get.addr.eq(read)]
-    m.d.sync += result.eq(get.data)
+    return get.data
+
+
+def slot_delay(m, name, value, write, read):
+    """Do what `slot_memory` does, one clock later."""
+    result = Signal.like(Value.cast(value), name=name, reset_less=True)
+    m.d.sync += result.eq(slot_memory(m, name, value, write, read))
     return result
 
 
-def longer_trip(m, name, value, slots, clocks):
+def longer_trip(m, name, value, slots, clocks, *, registered=True):
     """Return `value` delayed by the 0 or 8 clocks that a trip round the ring takes longer than its stages.
 
     Parameters
     ----------
     slots : list of Signal
         The slot at each stage; of any two stages that follow one another, the earlier one is ahead by 1.
+    registered : bool
+        Whether the result, if delayed, comes from a register: else it comes from a memory in LUTs.
     """
     if not clocks:
         return value
     assert clocks == 8
-    return slot_delay(m, name, value, slots[4][:3], slots[3][:3])
+    if registered:
+        return slot_delay(m, name, value, slots[4][:3], slots[3][:3])
+    return slot_memory(m, name, value, slots[3][:3], slots[3][:3])
