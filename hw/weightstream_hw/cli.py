@@ -12,7 +12,8 @@ try:
 except ModuleNotFoundError as missing:
     if (missing.name or "").partition(".")[0] not in ("typer", "rich"):
         raise
-    sys.exit('the commands need: pip install "weightstream[hw]"')
+    print('the commands need: pip install "weightstream[hw]"', file=sys.stderr)
+    sys.exit(2)
 
 from weightstream.cli.files import write_file
 from weightstream.cli.views import new_table, progress, show_table

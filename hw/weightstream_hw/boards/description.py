@@ -124,6 +124,11 @@ class Board:
         The machine.
     mhz : int
         Clock that is asked for. No Vivado has said yet whether it is reached.
+
+    Raises
+    ------
+    ValueError
+        `mhz` does not divide the processor's clock, or `preset` is none.
     """
 
     name: str

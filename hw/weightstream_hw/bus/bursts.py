@@ -51,6 +51,11 @@ class BurstSplitter(wiring.Component):
         Ranges, as `memory_range` lays them out.
     bursts : Out(stream)
         Bursts, as `burst` lays them out.
+
+    Raises
+    ------
+    ValueError
+        `burst_beats` is no power of two, or more than the machine's.
     """
 
     #: Clocks from a range to its first burst, and from one burst to the next.

@@ -33,6 +33,11 @@ class EventCounters(wiring.Component):
         Kind of event to read.
     count : Out(64)
         Its sum.
+
+    Raises
+    ------
+    ValueError
+        `kinds` is not positive.
     """
 
     #: Clocks from `address` to `count`.

@@ -49,6 +49,11 @@ class ReadMaster(wiring.Component):
         A beat came with an error; for one clock.
     error_address : Out(address_bits)
         With `error`: address of its burst.
+
+    Raises
+    ------
+    ValueError
+        `clients` is not positive.
     """
 
     #: Clocks from a request to its address on the bus, and from a beat on the bus to its client.

@@ -41,6 +41,11 @@ class LinearReader(wiring.Component):
         From the read master.
     words : Out(stream)
         Words of 64 bits.
+
+    Raises
+    ------
+    ValueError
+        `depth` is no power of two, or less than 8.
     """
 
     #: Clocks from a command to its first request, from a beat to the word that it completes.

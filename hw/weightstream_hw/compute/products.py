@@ -66,6 +66,11 @@ class ProductCentre(wiring.Component):
         An activation for each weight of the group.
     products : Out(PRODUCT_WRITE), array of columns
         To the lanes.
+
+    Raises
+    ------
+    ValueError
+        The machine has no product tables.
     """
 
     #: Clocks from a start to its first pair of products.

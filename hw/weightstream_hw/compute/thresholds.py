@@ -51,6 +51,11 @@ class ThresholdUnit(wiring.Component):
         A value is there.
     value : Out(8)
         The low bits of the result.
+
+    Raises
+    ------
+    ValueError
+        The machine has no thresholds.
     """
 
     #: Clocks from the clock in which a sum is taken to its value.

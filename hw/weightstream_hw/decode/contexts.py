@@ -36,6 +36,11 @@ class ContextMap(wiring.Component):
     tables : Out(6) for each lane
         Number of its table.
 
+    Raises
+    ------
+    ValueError
+        `lanes` is neither 1 nor 2.
+
     Golden: weightstream.golden.decode.contexts
     """
 

@@ -60,6 +60,11 @@ class SearchStep(wiring.Component):
         Those that are negative hold their low bits.
     quarter : Out(2)
         Two bits of the symbol.
+
+    Raises
+    ------
+    ValueError
+        `dsp` is none of `MULTIPLIERS`.
     """
 
     def __init__(self, dsp: str = "generic"):

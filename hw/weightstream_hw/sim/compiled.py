@@ -137,6 +137,13 @@ class CompiledModel:
     ----------
     bus_bytes : int
         Bytes of a beat.
+
+    Raises
+    ------
+    TypeError
+        `memory` is no one-dimensional, contiguous array of uint8.
+    ValueError
+        `memory` cannot be written, or a figure of it is out of its range.
     """
 
     def __init__(
