@@ -2,13 +2,13 @@
 """A search step that instantiates a family's multipliers does what the one of plain operators does."""
 
 import random
-from pathlib import Path
 
 import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Assert, Module, Signal
 from amaranth.lib import data, memory, wiring
 
+from family_cells import MODELS, mult18x18d
 from weightstream.spec.coder import FREQUENCY_BITS, RANGE_BITS
 from weightstream_hw.decode.search import THRESHOLDS, SearchStep
 from weightstream_hw.multipliers import MULTIPLIERS
@@ -16,9 +16,6 @@ from weightstream_hw.synthesis import run_yosys
 from weightstream_hw.tools import ToolError
 
 CLOCKS = 600
-#: What a family's multiplier does, as Yosys tells it. Of an ECP5's it has no model: ours does what the maker
-#: documents.
-MODELS = {"xc7": "+/xilinx/cells_sim.v", "ecp5": Path(__file__).parent / "mult18x18d.v"}
 INPUTS = data.StructLayout({"thresholds": THRESHOLDS, "range": RANGE_BITS, "window": RANGE_BITS, "rest": 1})
 #: After them, registers that nothing resets hold what inputs were.
 FIRST_CLOCKS = 3
@@ -69,13 +66,14 @@ def stimuli():
     ]
 
 
-def compare(directory, dsp, model):
+def compare(directory, dsp, cells):
     """Run both for as many clocks as there are stimuli; Yosys fails where they differ."""
+    (directory / "cells.v").write_text(cells)
     (directory / "twins.il").write_text(rtlil.convert(Twins(dsp, stimuli()), name="twins", emit_src=False))
     run_yosys(
         f"""
         read_rtlil twins.il
-        read_verilog -sv {model}
+        read_verilog -sv cells.v
         hierarchy -check -top twins
         proc
         flatten
@@ -87,15 +85,19 @@ def compare(directory, dsp, model):
     )
 
 
-@pytest.mark.parametrize("dsp", sorted(set(MULTIPLIERS) - {"generic"}))
+@pytest.mark.parametrize("dsp", MODELS)
 def test_instances_do_what_operators_do(tmp_path, dsp):
-    compare(tmp_path, dsp, MODELS[dsp])
+    compare(tmp_path, dsp, MODELS[dsp]())
 
 
 def test_a_difference_is_found(tmp_path):
-    model = MODELS["ecp5"].read_text()
+    model = mult18x18d()
     assert model.count("a_register * b_register;") == 1
-    wrong = tmp_path / "wrong.v"
-    wrong.write_text(model.replace("a_register * b_register;", "a_register * b_register ^ 1 << 14;"))
     with pytest.raises(ToolError, match="assert"):
-        compare(tmp_path, "ecp5", wrong)
+        compare(
+            tmp_path, "ecp5", model.replace("a_register * b_register;", "a_register * b_register ^ 1 << 14;")
+        )
+
+
+def test_families_that_instantiate_have_models():
+    assert MODELS.keys() == MULTIPLIERS.keys() - {"generic"}

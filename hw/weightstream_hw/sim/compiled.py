@@ -46,17 +46,19 @@ class Fault(enum.IntEnum):
     DEAF = 5
 
 
-def compile_component(component: wiring.Component, *, trace: bool = False) -> Path:
+def compile_component(component: wiring.Component, *, cells: str = "", trace: bool = False) -> Path:
     """Return the shared library of a component that has the accelerator's ports.
 
     Parameters
     ----------
     component : wiring.Component
         With the ports `s_axi_*` (AXI4-Lite slave), `m_axi_*` (AXI4 master) and `interrupt`.
+    cells : str
+        Verilog of modules that it instantiates and that are no gateware.
     trace : bool
         Whether it can write waves.
     """
-    return build(_convert(component), TOP, trace=trace)
+    return build(_convert(component) + cells, TOP, trace=trace)
 
 
 def compile_machine(machine: Machine, *, trace: bool = False) -> Path:
