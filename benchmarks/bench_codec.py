@@ -138,13 +138,13 @@ def network_file(layers: list[np.ndarray]) -> bytes:
 
 def bench_basu_varshney() -> None:
     """Compare with the tree coder of Basu and Varshney on their nine networks."""
-    default = Path(__file__).resolve().parents[2] / "shared" / "data" / "basu_varshney"
-    folder = Path(os.environ.get("WEIGHTSTREAM_BASU_VARSHNEY", default))
-    if not folder.is_dir():
+    named = os.environ.get("WEIGHTSTREAM_BASU_VARSHNEY")
+    if not named:
         console.print(
             "Basu-Varshney networks: skipped; set WEIGHTSTREAM_BASU_VARSHNEY to the folder of their .npz"
         )
         return
+    folder = Path(named)
     rows = table(
         "Basu and Varshney's networks: one file each",
         "network",
