@@ -316,7 +316,7 @@ class Core(wiring.Component):
                 for column in range(machine.columns):
                     m.d.comb += group.x[column].eq(feed.x[number][column])
         if machine.group:
-            m.submodules.centre = centre = ProductCentre(machine)
+            m.submodules.centre = centre = ProductCentre(machine, self._dsp)
             # The products are written as early as their bank is free.
             window = start_window(machine, Mac.product_latency)
             early = symbol_latency(machine) - Feed.product_latency - window[-1]

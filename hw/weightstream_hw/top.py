@@ -87,6 +87,9 @@ class Accelerator(wiring.Component):
         wiring.connect(m, core.write_command, writes.command)
         wiring.connect(m, core.write_words, writes.data)
 
+        # It is a long way to all of the core, so a register drives it. What the core does in the clock
+        # before, nobody looks at.
+        m.d.sync += reset.eq(job.core_reset)
         beats_read, beats_written = Signal(), Signal()
         m.d.comb += [
             beats_read.eq(reads.bus.rvalid & reads.bus.rready),
@@ -102,7 +105,6 @@ class Accelerator(wiring.Component):
             job.masters_idle.eq(reads.idle & writes.idle),
             job.progress.eq(beats_read | beats_written),
             job.watchdog.eq(bank.watchdog__limit),
-            reset.eq(job.core_reset),
             reads.flush.eq(job.flush),
             writes.flush.eq(job.flush),
         ]

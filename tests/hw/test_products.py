@@ -48,10 +48,11 @@ def no_start(ctx, centre, rng):
 @pytest.mark.parametrize("spacing", [PAIRS, PAIRS + 3], ids=["dense", "spaced"])
 @pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
 @pytest.mark.parametrize("group", [1, 2, 4])
-def test_products_match_golden(group, signed, spacing):
+@pytest.mark.parametrize("dsp", ["generic", "xc7"])
+def test_products_match_golden(dsp, group, signed, spacing):
     rng = np.random.default_rng(group)
     machine = Machine(group=group, passes=2, columns=2)
-    centre = ProductCentre(machine)
+    centre = ProductCentre(machine, dsp)
     low, high = EXTREMES[signed]
     palette = rng.integers(-128, 128, (2, 16, group))
     palette[1] = rng.choice([-128, 127], (16, group))

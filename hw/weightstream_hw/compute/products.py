@@ -14,6 +14,7 @@ from weightstream.spec.coder import MAX_GROUP, SYMBOLS
 from weightstream.spec.machine import Machine
 
 from ..control.config_write import CONFIG_WRITE
+from ..multipliers import check_multipliers
 
 #: Pairs of products a table: one of an even symbol, one of the odd symbol behind it.
 PAIRS = SYMBOLS // 2
@@ -21,6 +22,8 @@ PAIRS = SYMBOLS // 2
 #: Weights a symbol that a centre has inputs for.
 CENTRE_GROUP = MAX_GROUP // 2
 
+#: Width of the product of an int8 and an activation.
+_BITS = 16
 #: Width of a product: four of an int8 and an int9, summed up.
 PRODUCT_BITS = 18
 
@@ -48,6 +51,8 @@ class ProductCentre(wiring.Component):
     ----------
     machine : Machine
         Columns, weights a symbol (`group`) and passes.
+    dsp : str
+        One of `MULTIPLIERS`: a slice of 18 x 25 bits for an even and an odd symbol, or a multiplier for each.
 
     Attributes
     ----------
@@ -70,16 +75,17 @@ class ProductCentre(wiring.Component):
     Raises
     ------
     ValueError
-        The machine has no product tables.
+        The machine has no product tables, or `dsp` is none of `MULTIPLIERS`.
     """
 
     #: Clocks from a start to its first pair of products.
     latency = 5
 
-    def __init__(self, machine: Machine):
+    def __init__(self, machine: Machine, dsp: str = "generic"):
         if not machine.group:
             raise ValueError("machine must have product tables, not group=0")
         self.machine = machine
+        self._joined = check_multipliers(dsp) == "xc7"
         super().__init__(
             {
                 "config": In(CONFIG_WRITE),
@@ -99,9 +105,9 @@ class ProductCentre(wiring.Component):
     def elaborate(self, platform) -> Module:
         """Return the circuit.
 
-        An even and an odd weight share a multiplier, because they meet the same activation: the product of
-        ``even * 2**16 + odd`` holds the odd product in its low 16 bits, and above them the even product, less
-        1 if the odd one is negative.
+        An even and an odd weight meet the same activation, so they may share a slice of 18 x 25 bits: the
+        product of ``even * 2**16 + odd`` holds the odd product in its low 16 bits, and above them the even
+        product, less 1 if the odd one is negative.
         """
         m = Module()
 
@@ -124,19 +130,27 @@ class ProductCentre(wiring.Component):
             m.d.sync += delayed.eq(write)
             write = delayed
 
-        weights = self._weights(m, Cat(pair, palette))
+        factors = [self._factors(m, *pair, i) for i, pair in enumerate(self._weights(m, Cat(pair, palette)))]
         for column, out in enumerate(self.products):
             evens, odds = [], []
-            for i, joined in enumerate(weights):
+            for i, own in enumerate(factors):
                 x = Signal(signed(9), name=f"x_{column}_{i}", reset_less=True)
                 with m.If(self.start):
                     byte = self.x[column][i]
                     m.d.sync += x.eq(Cat(byte, byte[7] & self.signed_input).as_signed())
                 later = Signal(signed(9), name=f"later_{column}_{i}", reset_less=True)
-                product = Signal(signed(32), name=f"product_{column}_{i}", reset_less=True)
-                m.d.sync += [later.eq(x), product.eq(joined * later)]
-                odds.append(product[:16].as_signed())
-                evens.append(product[16:].as_signed() + product[15])
+                m.d.sync += later.eq(x)
+                products = []
+                for kind, factor in own.items():
+                    bits = _BITS * 2 // len(own)
+                    product = Signal(signed(bits), name=f"{kind}_{column}_{i}", reset_less=True)
+                    m.d.sync += product.eq(factor * later)
+                    products.append(product)
+                if self._joined:
+                    (product,) = products
+                    products = [product[_BITS:].as_signed() + product[_BITS - 1], product[:_BITS].as_signed()]
+                evens.append(products[0])
+                odds.append(products[1])
             m.d.sync += [
                 Cat(out.enable, out.bank, out.pair).eq(write),
                 out.even.eq(_sum(m, evens, f"even_{column}")),
@@ -144,8 +158,8 @@ class ProductCentre(wiring.Component):
             ]
         return m
 
-    def _weights(self, m: Module, address: Value) -> list[Signal]:
-        """Return ``even * 2**16 + odd`` of each weight of a pair of symbols, one clock after its address."""
+    def _weights(self, m: Module, address: Value) -> list[tuple[Value, Value]]:
+        """Return each weight of a pair of symbols: that of the even one, that of the odd one."""
         config = Signal.like(self.config)
         m.d.sync += config.eq(self.config)
         reads = []
@@ -165,13 +179,18 @@ class ProductCentre(wiring.Component):
                 read.addr.eq(address),
             ]
             reads.append(read.data)
-        weights = []
-        for i in range(self.machine.group):
-            even, odd = (read[i] for read in reads)
-            joined = Signal(signed(25), name=f"joined_{i}", reset_less=True)
-            m.d.sync += joined.eq(Cat(odd, odd[-1].replicate(8), even - odd[-1]).as_signed())
-            weights.append(joined)
-        return weights
+        return [tuple(read[i] for read in reads) for i in range(self.machine.group)]
+
+    def _factors(self, m: Module, even: Value, odd: Value, i: int) -> dict[str, Signal]:
+        """Return what activations are multiplied by, one clock later: two weights, or both as one factor."""
+        factors = {"even_product": even, "odd_product": odd}
+        if self._joined:
+            factors = {"product": Cat(odd, odd[-1].replicate(8), even - odd[-1]).as_signed()}
+        registers = {}
+        for kind, value in factors.items():
+            registers[kind] = Signal(value.shape(), name=f"{kind}_factor_{i}", reset_less=True)
+            m.d.sync += registers[kind].eq(value)
+        return registers
 
 
 def _sum(m: Module, terms: list, name: str) -> Value:

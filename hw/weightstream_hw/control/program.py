@@ -128,7 +128,10 @@ class ProgramReader(wiring.Component):
             self.lane_table.payload.eq(word),
             self.config_words.payload.eq(word),
         ]
-        with m.If(self.words.valid & self.words.ready):
+        # A clock late, as nobody looks right behind a word.
+        taken = Signal()
+        m.d.sync += taken.eq(self.words.valid & self.words.ready)
+        with m.If(taken):
             m.d.sync += at.eq(at + 8)
 
         def fail(code: ErrorCode):

@@ -67,7 +67,7 @@ class StreamFetch(wiring.Component):
 
     #: Clocks from the last entry of a table to the first request, and from request to request.
     latency = 4
-    period = 4
+    period = 5
 
     def __init__(self, machine: Machine):
         self.machine = machine
@@ -249,14 +249,16 @@ class StreamFetch(wiring.Component):
                     (~self.request.valid | self.tag_valid)
                     & (listener + Mux(more, stored, 0) >= machine.lanes)
                 ):
-                    m.d.sync += next_lane
-                    m.next = "look"
-                    with m.If(marker):
-                        m.d.sync += behind.eq(behind - 1)
-                        with m.If(behind == 1):
-                            m.d.sync += [lap.eq(~lap), behind.eq(stored), repeats.eq(repeats - 1)]
-                            with m.If(repeats == 0):
-                                m.next = "rest"
+                    m.next = "leave"
+            with m.State("leave"):
+                m.d.sync += next_lane
+                m.next = "look"
+                with m.If(marker):
+                    m.d.sync += behind.eq(behind - 1)
+                    with m.If(behind == 1):
+                        m.d.sync += [lap.eq(~lap), behind.eq(stored), repeats.eq(repeats - 1)]
+                        with m.If(repeats == 0):
+                            m.next = "rest"
         return m
 
     def _memory(self, m: Module, name: str, shape) -> tuple:

@@ -108,7 +108,7 @@ class WordDistributor(wiring.Component):
     """
 
     #: Clocks from a beat to its first word.
-    latency = 3
+    latency = 5
 
     def __init__(self, machine: Machine):
         self.machine = machine
@@ -148,7 +148,10 @@ class WordDistributor(wiring.Component):
 
         # ---- beats get what their words need ---------------------------------------------------
         m.submodules.tags = tags = SyncFIFO(width=word_tag(machine).size, depth=bursts)
-        tag = data.View(word_tag(machine), tags.r_data)
+        # The beat with its tag: from memories and from afar, so both are registered.
+        tag = Signal(word_tag(machine), reset_less=True)
+        beat, beat_valid = Signal.like(self.beat, reset_less=True), Signal()
+        m.d.sync += [tag.eq(tags.r_data), beat.eq(self.beat), beat_valid.eq(self.beat_valid)]
         entry = Signal(entry_layout, reset_less=True)
         chosen = Signal(machine.word_buses)
         # Whether a beat is the first one of its burst; the whole beats that are wanted from it on.
@@ -162,29 +165,31 @@ class WordDistributor(wiring.Component):
             whole.eq(Mux(first, tag.end >> within, left)),
         ]
         m.d.sync += [
-            entry.data.eq(self.beat.data),
+            entry.data.eq(beat.data),
             entry.wanted.eq(
                 Cat(((whole != 0) | (tag.end[:within] > i)) & ~(first & (tag.skip > i)) for i in range(count))
             ),
             entry.lane.eq(tag.lane),
             entry.groups.eq(tag.groups),
-            entry.end.eq(self.beat.last),
-            entry.marker.eq(self.beat.last & tag.marker),
-            chosen.eq(Mux(self.beat_valid, 1 << tag.bus, 0)),
+            entry.end.eq(beat.last),
+            entry.marker.eq(beat.last & tag.marker),
+            chosen.eq(Mux(beat_valid, 1 << tag.bus, 0)),
         ]
-        with m.If(self.beat_valid):
-            m.d.sync += [first.eq(self.beat.last), left.eq(whole - 1)]
+        with m.If(beat_valid):
+            m.d.sync += [first.eq(beat.last), left.eq(whole - 1)]
 
         for bus in range(machine.word_buses):
             buffer = SyncFIFO(width=entry_layout.size, depth=burst_beats(machine) * bursts_a_bus(machine))
             m.submodules[f"buffer{bus}"] = buffer
             m.d.comb += [buffer.w_en.eq(chosen[bus]), buffer.w_data.eq(entry)]
-            self._play(m, bus, buffer, data.View(entry_layout, buffer.r_data))
+            self._play(m, bus, buffer, entry_layout)
         return m
 
-    def _play(self, m: Module, bus: int, buffer: SyncFIFO, entry: data.View):
-        """Play the words of a buffer."""
+    def _play(self, m: Module, bus: int, buffer: SyncFIFO, layout: data.StructLayout):
+        """Play the words of a buffer, entry by entry."""
         count = words_a_beat(self.machine)
+        entry = Signal(layout, name=f"playing{bus}", reset_less=True)
+        playing = Signal(name=f"is_playing{bus}")
         index = Signal(range(count), name=f"index{bus}")
         # The marker has a clock of its own, behind the words of its beat.
         marking = Signal(name=f"marking{bus}")
@@ -193,20 +198,22 @@ class WordDistributor(wiring.Component):
         word = Signal(word_bus(self.machine), name=f"word{bus}", reset_less=True)
         m.d.comb += [
             last_word.eq(index == count - 1),
-            buffer.r_en.eq(marking | (last_word & ~entry.marker)),
+            buffer.r_en.eq(~playing | marking | (last_word & ~entry.marker)),
             self.words[bus].eq(word),
             self.words[bus].valid.eq(valid),
         ]
+        with m.If(buffer.r_en):
+            m.d.sync += [entry.eq(buffer.r_data), playing.eq(buffer.r_rdy)]
         m.d.sync += [
-            valid.eq(buffer.r_rdy & (marking | entry.wanted.bit_select(index, 1))),
+            valid.eq(playing & (marking | entry.wanted.bit_select(index, 1))),
             word.data.eq(Mux(marking, 0, entry.data.word_select(index, WORD_BITS))),
             word.last.eq(marking),
             word.final.eq(~marking & entry.marker & ~((entry.wanted >> 1) >> index).any()),
             word.lane.eq(entry.lane),
             word.groups.eq(entry.groups),
-            self.released[bus].eq(buffer.r_rdy & buffer.r_en & entry.end),
+            self.released[bus].eq(playing & buffer.r_en & entry.end),
         ]
-        with m.If(buffer.r_rdy & marking):
+        with m.If(playing & marking):
             m.d.sync += marking.eq(0)
-        with m.Elif(buffer.r_rdy):
+        with m.Elif(playing):
             m.d.sync += [index.eq(index + 1), marking.eq(last_word & entry.marker)]
