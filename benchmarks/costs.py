@@ -97,7 +97,7 @@ PAGES: dict[str, tuple[Row, ...]] = {
     "accelerator": (
         Row("accelerator", "`pynq_z2`, whole", (("pynq_z2", "xc7"),)),
         Row("lane-macs", "its 24 lanes alone, each with two MACs", (("pynq_z2", "xc7"),), pieces=24),
-        Row("accelerator", "`ecp5_85f`, whole", (("ecp5_85f", "ecp5"),)),
+        Row("accelerator", "`ecp5_85f`, whole", (("ecp5_85f", "ecp5"),), routed=True),
         Row("lane-macs", "its 8 lanes alone, each with two MACs", (("ecp5_85f", "ecp5"),), {}, 8, True),
         Row("accelerator", "`tiny`, whole", (("tiny", "xc7"), ("tiny", "ecp5"))),
     ),

@@ -127,26 +127,32 @@ class StreamFetch(wiring.Component):
         # The first burst of a pass is what a queue needs to begin: the sooner all lanes have words.
         first = Signal()
         first_words = min(8 * machine.slots + beat_words, burst_words)
-        to_page = Signal(range(PAGE_BYTES // 2 + 1))
+        # Words to the end of a block of 2**`block` words, and whether a page ends there, too.
+        block = (burst_words - 1).bit_length()
+        to_block, page_end = Signal(block + 1), Signal()
         whole = Signal(range(burst_words + 1))
         marker = Signal()
         room = Signal(queue_bits, reset_less=True)
         start = address[:beat_bits]
         m.d.comb += [
-            to_page.eq(PAGE_BYTES // 2 - address[: (PAGE_BYTES // 2 - 1).bit_length()]),
+            to_block.eq((1 << block) - address[:block]),
+            page_end.eq(address[block : (PAGE_BYTES // 2 - 1).bit_length()].all()),
             whole.eq(Mux(first, first_words, burst_words) - start),
-            most.eq(Mux(whole < to_page, whole, to_page)),
+            most.eq(Mux(page_end & (to_block < whole), to_block, whole)),
         ]
-        measured = [marker.eq(left <= most), take.eq(Mux(left <= most, left, most))]
+        is_last = Signal()
+        m.d.comb += is_last.eq((left[len(most) :] == 0) & (left[: len(most)] <= most))
+        measured = [marker.eq(is_last), take.eq(Mux(is_last, left, most))]
         look_at_queue = [
             room.eq(Array(self.taken)[listener[: lane.shape().width]] - sent.data - 1),
             groups.eq(groups | (1 << (listener // machine.group_lanes))),
             listener.eq(listener + stored),
         ]
         bus = lane[: (machine.word_buses - 1).bit_length()]
-        end = Signal(range(burst_words + 1))
+        # There when the request is: a clock behind what was measured.
+        end = Signal(range(burst_words + 1), reset_less=True)
+        m.d.sync += end.eq(Mux(take == 0, 0, start + take))
         m.d.comb += [
-            end.eq(Mux(take == 0, 0, start + take)),
             self.tag.bus.eq(bus),
             self.tag.groups.eq(groups),
             self.tag.lane.eq((lane % machine.group_lanes) >> len(bus)),
