@@ -237,7 +237,9 @@ class Core(wiring.Component):
         m.submodules.streams = streams = StreamFetch(machine)
         m.submodules.distributor = distributor = WordDistributor(machine)
         wiring.connect(m, program.lanes_command, streams.command)
-        wiring.connect(m, program.lane_table, streams.table)
+        m.submodules.lane_table = table = StreamRegister(64)
+        wiring.connect(m, program.lane_table, table.i)
+        wiring.connect(m, table.o, streams.table)
         # Whether it is granted depends on all other clients.
         m.submodules.lanes_request = request = StreamRegister(read_request(machine))
         wiring.connect(m, streams.request, request.i)
