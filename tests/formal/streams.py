@@ -1,6 +1,6 @@
 """Proofs about stream words: how they are asked for, and the queues in which they wait."""
 
-from amaranth.hdl import Signal, Value
+from amaranth.hdl import Mux, Signal, Value
 from amaranth.lib import data
 from bursts import legal_burst
 from harness import Harness, Watched, implies
@@ -186,20 +186,25 @@ class Fetch(Harness):
             implies(dut.command.valid, ~dut.command.p.image[0]),
             implies(dut.table.valid, ~dut.table.payload[0]),
         )
-        words = Signal(16)
-        m.d.comb += words.eq((request.p.beats + 1) * count)
-        # From when a burst was measured until it is taken.
+        # What the request will say, from when its burst was measured until it is taken.
         measured = self.state("room") | self.state("ask")
+        take, words = self.inner("take"), Signal(16)
+        end, beats = Signal.like(dut.tag.end), Signal.like(request.p.beats)
+        m.d.comb += [
+            end.eq(Mux(take == 0, 0, self.inner("address") % count + take)),
+            beats.eq(Mux(take == 0, 0, (end - 1) // count)),
+            words.eq((beats + 1) * count),
+        ]
         self.claim(
             m,
             self.held(request.valid, request.ready, request.payload, dut.tag),
             dut.tag_valid == (request.valid & request.ready),
             implies(request.valid, measured),
-            implies(measured, *legal_burst(m, machine, request.p.address, request.p.beats, longest)),
+            implies(self.state("ask"), dut.tag.end == end, request.p.beats == beats),
+            implies(measured, *legal_burst(m, machine, request.p.address, beats, longest)),
             # What is wanted is in the beats that are asked for, and no beat comes in vain.
-            implies(measured & (dut.tag.end != 0), dut.tag.skip < dut.tag.end, dut.tag.end <= words),
-            implies(measured & (dut.tag.end != 0), dut.tag.end > words - count),
-            implies(measured & (dut.tag.end == 0), request.p.beats == 0, dut.tag.marker),
+            implies(measured & (end != 0), dut.tag.skip < end, end <= words, end > words - count),
+            implies(measured & (end == 0), beats == 0, dut.tag.marker),
             implies(request.valid, self.state("ask")),
         )
         self.reach(m, request.valid & (request.p.beats == longest - 1) & (dut.tag.skip != 0))

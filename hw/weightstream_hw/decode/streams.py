@@ -120,16 +120,19 @@ class StreamFetch(wiring.Component):
         ]
 
         # ---- the next burst of the lane -----------------------------------------------------------
-        address, left = Signal(address_bits, reset_less=True), Signal(32, reset_less=True)
+        address = Signal(address_bits, reset_less=True)
+        left = Signal(32, reset_less=True)
         mine = Signal()
         groups = Signal(machine.groups)
-        take, most = (Signal(range(burst_words + 1)) for _ in range(2))
+        take = Signal(range(burst_words + 1))
+        most = Signal.like(take)
         # The first burst of a pass is what a queue needs to begin: the sooner all lanes have words.
         first = Signal()
         first_words = min(8 * machine.slots + beat_words, burst_words)
         # Words to the end of a block of 2**`block` words, and whether a page ends there, too.
         block = (burst_words - 1).bit_length()
-        to_block, page_end = Signal(block + 1), Signal()
+        to_block = Signal(block + 1)
+        page_end = Signal()
         whole = Signal(range(burst_words + 1))
         marker = Signal()
         room = Signal(queue_bits, reset_less=True)
