@@ -51,8 +51,11 @@ def test_the_pll_stays_within_its_limits(files):
     assert vco / divide["CLKOS_DIV"] == ulx3s.CLOCK_HZ / 1e6
 
 
-def test_the_kept_bitstream_is_the_one_of_its_report_and_of_this_version():
+def test_the_kept_bitstream_is_the_one_of_its_report_and_of_this_version(files):
     kept = report()
+    assert kept["design"] == trellis.design_digest(*files), (
+        "build it again: weightstream-hw build --board ulx3s"
+    )
     assert kept["sha256"] == hashlib.sha256((KEPT / trellis.BITSTREAM).read_bytes()).hexdigest()
     assert kept["register_map"] == f"0x{digest():08X}" and kept["protocol"] == serial.VERSION
     assert kept["machine_digest"] == f"0x{PRESETS[ulx3s.PRESET].digest:08X}"

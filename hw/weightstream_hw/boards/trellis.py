@@ -46,6 +46,11 @@ def design_files() -> tuple[str, str]:
     return plan.files["top.il"], plan.files["top.lpf"]
 
 
+def design_digest(text: str, constraints: str) -> str:
+    """Return a name for what a bitstream is made from: what `design_files` returns."""
+    return hashlib.sha256(f"{text}\0{constraints}".encode()).hexdigest()[:16]
+
+
 def build_bitstream(directory: Path, *, seed: int = 1) -> list[Path]:
     """Build the ULX3S' bitstream: the same sources, tools and seed make the same bytes.
 
@@ -85,14 +90,15 @@ def build_bitstream(directory: Path, *, seed: int = 1) -> list[Path]:
         bitstream = (work / "top.bit").read_bytes()
     directory.mkdir(parents=True, exist_ok=True)
     paths = [directory / BITSTREAM, directory / REPORT]
-    report = json.dumps(_report(found, bitstream, seed), indent=2) + "\n"
+    design = design_digest(text, constraints)
+    report = json.dumps(_report(found, design, bitstream, seed), indent=2) + "\n"
     for path, data in zip(paths, (bitstream, report.encode()), strict=True):
         write_file(path, data)
     return paths
 
 
-def _report(found: dict, bitstream: bytes, seed: int) -> dict[str, object]:
-    """Return what the bitstream is: `found` is nextpnr's report."""
+def _report(found: dict, design: str, bitstream: bytes, seed: int) -> dict[str, object]:
+    """Return what the bitstream is: `found` is nextpnr's report, `design` a name for its sources."""
     machine = PRESETS[ulx3s.PRESET]
     use = {name: found["utilization"][cell] for name, cell in _COUNTED.items()}
     return {
@@ -109,6 +115,7 @@ def _report(found: dict, bitstream: bytes, seed: int) -> dict[str, object]:
         "protocol": serial.VERSION,
         "register_map": f"0x{digest():08X}",
         "machine_digest": f"0x{machine.digest:08X}",
+        "design": design,
         "sha256": hashlib.sha256(bitstream).hexdigest(),
         "weightstream": __version__,
         "tools": {package: version(package) for package in _PACKAGES},
