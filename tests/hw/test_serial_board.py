@@ -145,12 +145,15 @@ def test_bytes_that_are_lost_or_damaged_change_no_output(library, case, fault):
     model, x, expected = case
     line = BadLine(SimulatedLine(library), seed=7, **fault)
     with open_board(line) as device:
-        for _ in range(4):
+        # How many bytes there are depends on how often the driver looks: now and then four runs lose none.
+        runs = 0
+        while runs < 4 or device.port.retries == 0:
             jobs = device.counters()["jobs"]
             assert np.array_equal(device.run(model, x, raw=True), expected)
             # A request to start that is sent twice starts once.
             assert device.counters()["jobs"] == jobs + 1
-        assert device.port.retries > 0
+            runs += 1
+            assert runs < 100, "there is no fault on the line"
 
 
 def test_batches_beyond_the_memory_are_split(board):
