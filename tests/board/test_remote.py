@@ -79,7 +79,8 @@ def printed(tmp_path):
         name, _, value = said[2].removeprefix("export ").partition("=")
         yield name, value, said[3].partition("--on pynq:")[2]
     finally:
-        server.send_signal(signal.SIGINT)
+        # Not Ctrl-C: a shell's job in the background, as these tests may be, does not listen to it.
+        server.send_signal(signal.SIGTERM)
         server.communicate(timeout=60)
     assert server.returncode == 0
 

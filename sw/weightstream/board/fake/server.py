@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import signal
 import socket
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -68,8 +69,10 @@ class RemoteServer:
         self._server.start()
 
     def wait(self) -> None:
-        """Serve until the keyboard interrupts."""
-        with contextlib.suppress(KeyboardInterrupt):
+        """Serve until Ctrl-C, or until the process is asked to end (SIGTERM); call it in the main thread."""
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
+            stack.callback(signal.signal, signal.SIGTERM, before)
             self._server.wait_for_termination()
 
     def close(self) -> None:
