@@ -220,7 +220,7 @@ def fake_board(
         Path, typer.Option("-o", "--output", metavar="DIR", help="Where the overlay goes.")
     ] = Path("fake-overlay"),
 ) -> None:
-    """Serve a PYNQ board that is none, until Ctrl-C: programs for PYNQ then run without a board.
+    """Serve a PYNQ board that is none, until Ctrl-C or SIGTERM: programs for PYNQ then run without a board.
 
     A variable tells pynq 3.1 or newer, unmodified, where it is: paste the lines that are printed.
 

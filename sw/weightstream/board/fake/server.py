@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import logging
 import signal
@@ -71,9 +70,12 @@ class RemoteServer:
     def wait(self) -> None:
         """Serve until Ctrl-C, or until the process is asked to end (SIGTERM); call it in the main thread."""
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
-            stack.callback(signal.signal, signal.SIGTERM, before)
+        try:
             self._server.wait_for_termination()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def close(self) -> None:
         """Stop serving; what is under way is given up. Calling it again does nothing."""
