@@ -1,5 +1,5 @@
-// The multiplier block of an ECP5, as far as SearchStep uses it: unsigned factors and their product, each in a register
-// of the block with a synchronous reset. As Lattice documents it (FPGA-TN-02205, sysDSP usage); anything else that the
+// The multiplier block of an ECP5, as far as gateware uses it: factors and their product, each in a register of the block
+// with a synchronous reset. As Lattice documents it (FPGA-TN-02205, sysDSP usage); anything else that the
 // block can do is refused.
 module MULT18X18D #(
     parameter REG_INPUTA_CLK = "NONE", REG_INPUTA_CE = "CE0", REG_INPUTA_RST = "RST0",
@@ -23,15 +23,16 @@ module MULT18X18D #(
     reg [17:0] a_register = 0, b_register = 0;
     reg [35:0] product = 0;
 
-
     localparam known = REG_INPUTA_CLK == "CLK0" && REG_INPUTA_CE == "CE0" && REG_INPUTA_RST == "RST0"
         && REG_INPUTB_CLK == "CLK0" && REG_INPUTB_CE == "CE0" && REG_INPUTB_RST == "RST0"
         && REG_OUTPUT_CLK == "CLK0" && REG_OUTPUT_CE == "CE0" && REG_OUTPUT_RST == "RST1" && RESETMODE == "SYNC";
-    always @* assert (known && !SIGNEDA && !SIGNEDB && !SOURCEA && !SOURCEB);
+    always @* assert (known && !SOURCEA && !SOURCEB);
+    wire [35:0] a_wide = {{18{SIGNEDA & a_register[17]}}, a_register};
+    wire [35:0] b_wide = {{18{SIGNEDB & b_register[17]}}, b_register};
     always @(posedge CLK0) begin
         if (RST0) a_register <= 0; else if (CE0) a_register <= a;
         if (RST0) b_register <= 0; else if (CE0) b_register <= b;
-        if (RST1) product <= 0; else if (CE0) product <= a_register * b_register;
+        if (RST1) product <= 0; else if (CE0) product <= a_wide * b_wide;
     end
     assign {P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24,
         P23, P22, P21, P20, P19, P18, P17, P16, P15, P14, P13, P12,

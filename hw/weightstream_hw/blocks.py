@@ -63,7 +63,7 @@ class _Lanes(wiring.Component):
         self._contexts = ContextMap(self.lanes)
         self._decoders = [Lane(machine, dsp) for _ in range(self.lanes)]
         columns = machine.columns if macs else 0
-        self._macs = [[Mac(machine) for _ in range(columns)] for _ in range(self.lanes)]
+        self._macs = [[Mac(machine, dsp) for _ in range(columns)] for _ in range(self.lanes)]
         # Every part has its own ports, for Yosys makes one of two registers that are always equal.
         members = {"contexts_config": In(self._contexts.signature.members["config"].shape)}
         for prefix, part, inner in self._parts():

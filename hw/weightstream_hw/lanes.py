@@ -58,6 +58,7 @@ class LaneGroup(wiring.Component):
 
     def __init__(self, machine: Machine, group: int, dsp: str = "generic"):
         self.machine = machine
+        self._dsp = dsp
         self._lanes = [Lane(machine, dsp=dsp) for _ in range(machine.group_lanes)]
         self._drain = GroupDrain(machine, group, dsp=dsp)
         lanes = machine.group_lanes
@@ -112,7 +113,7 @@ class LaneGroup(wiring.Component):
                 self.taken[index].eq(lane.taken),
             ]
             for column in range(machine.columns):
-                m.submodules[f"mac{index}_{column}"] = mac = Mac(machine)
+                m.submodules[f"mac{index}_{column}"] = mac = Mac(machine, self._dsp)
                 m.d.comb += [
                     mac.symbol.eq(lane.symbol),
                     mac.control.eq(self.mac),

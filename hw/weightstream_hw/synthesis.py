@@ -18,6 +18,7 @@ from amaranth.lib import wiring
 
 from weightstream.errors import TargetError
 
+from .floorplan import PLACES, place_lanes
 from .tools import ToolError, run_tool
 
 #: Yosys' passes of each target. Delays are flip-flops on xc7: there are plenty beside the look-up tables,
@@ -130,7 +131,7 @@ def digest(component: wiring.Component, target: str, *, routed: bool = False) ->
     text = rtlil.convert(component, name="top", emit_src=False)
     parts = [tool_versions(routed=routed), _PASSES[target], _prepared(text, target, routed)]
     if routed:
-        parts += [*_DEVICE, repr(SEEDS)]
+        parts += [*_DEVICE, repr(SEEDS), repr(PLACES)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -240,6 +241,8 @@ def count_ecp5(cells: dict[str, int]) -> dict[str, float]:
 def route(netlist: str) -> Route:
     """Place and route a netlist for ECP5 with each seed, and return the median.
 
+    Lanes have their floorplan.
+
     Raises
     ------
     TargetError
@@ -250,7 +253,7 @@ def route(netlist: str) -> Route:
     tool_versions(routed=True)
     with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         work = Path(directory)
-        (work / "netlist.json").write_text(netlist)
+        (work / "netlist.json").write_text(place_lanes(netlist))
         reports = list(pool.map(lambda seed: _route_once(work, seed), SEEDS))
     clocks = [clock_of(report) for report in reports]
     median = statistics.median_low(clocks)

@@ -9,6 +9,7 @@ from amaranth.hdl import UnusedElaboratable
 from weightstream.spec.machine import PRESETS
 from weightstream_hw.boards.description import BOARDS
 from weightstream_hw.compute.drain import GroupDrain
+from weightstream_hw.compute.mac import Mac
 from weightstream_hw.compute.products import ProductCentre
 from weightstream_hw.compute.requantise import Requantiser
 from weightstream_hw.decode.lane import Lane
@@ -21,6 +22,7 @@ TINY = PRESETS["tiny"]
 BLOCKS = {
     "search": SearchStep,
     "lane": lambda dsp: Lane(TINY, dsp=dsp),
+    "mac": lambda dsp: Mac(TINY, dsp=dsp),
     "requantiser": lambda dsp: Requantiser(TINY, dsp=dsp),
     "products": lambda dsp: ProductCentre(TINY, dsp=dsp),
     "drain": lambda dsp: GroupDrain(TINY, dsp=dsp),

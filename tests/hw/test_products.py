@@ -4,12 +4,16 @@
 import numpy as np
 import pytest
 from amaranth.hdl import Module
+from amaranth.lib import data
 
+from family_cells import mult18x18d
 from simulation import simulate
+from twins import compare
 from weightstream.golden.compute.mac import mac
 from weightstream.spec.machine import Machine
 from weightstream_hw.compute.mac import Mac
 from weightstream_hw.compute.products import PAIRS, ProductCentre, start_window
+from weightstream_hw.control.config_write import CONFIG_WRITE
 
 EXTREMES = {False: (0, 255), True: (-128, 127)}
 
@@ -160,6 +164,49 @@ def test_products_are_there_for_the_symbols_of_their_column(slots, multipliers):
     # The window is as wide as can be.
     assert not sums_with_lead(machine, window[0] - 1, seed=3)
     assert not sums_with_lead(machine, window[-1] + 1, seed=4)
+
+
+def centre_inputs(clocks):
+    """Return inputs of each clock: palettes are written while products are computed."""
+    rng = np.random.default_rng(5)
+    return [
+        {
+            "config": {
+                "palette": rng.random() < 0.5,
+                "address": rng.integers(64),
+                "data": rng.integers(1 << 32),
+            },
+            "signed_input": clock > clocks // 2,
+            "start": rng.random() < 0.2,
+            "palette": rng.integers(4),
+            "parity": rng.integers(2),
+            "x": rng.choice([0, 127, 128, 255, *rng.integers(0, 256, 4)], (2, 4)).tolist(),
+        }
+        for clock in range(clocks)
+    ]
+
+
+def test_blocks_of_an_ecp5_do_what_operators_do(tmp_path):
+    machine = Machine(group=4, passes=4, columns=2)
+    layout = data.StructLayout(
+        {
+            "config": CONFIG_WRITE,
+            "signed_input": 1,
+            "start": 1,
+            "palette": 2,
+            "parity": 1,
+            "x": data.ArrayLayout(data.ArrayLayout(8, 4), 2),
+        }
+    )
+
+    def connect(m, centre, inputs):
+        names = ("config", "signed_input", "start", "palette", "parity")
+        m.d.comb += [getattr(centre, name).eq(inputs[name]) for name in names]
+        m.d.comb += [centre.x[c][i].eq(inputs.x[c][i]) for c in range(2) for i in range(4)]
+
+    centres = ProductCentre(machine), ProductCentre(machine, "ecp5")
+    settled = 2 * ProductCentre.latency
+    compare(tmp_path, centres, layout, centre_inputs(600), connect, cells=mult18x18d(), settled=settled)
 
 
 def test_machine_without_tables_has_no_centre():

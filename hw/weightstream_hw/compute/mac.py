@@ -5,7 +5,7 @@ Golden: weightstream.golden.compute.mac
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -14,6 +14,7 @@ from weightstream.spec.coder import SYMBOLS
 from weightstream.spec.machine import Machine
 
 from ..control.config_write import CONFIG_WRITE
+from ..multipliers import check_multipliers, registered_product
 from .control import MAC_CONTROL
 from .products import PAIRS, PRODUCT_WRITE, product_bits
 
@@ -34,6 +35,8 @@ class Mac(wiring.Component):
     ----------
     machine : Machine
         Slots, passes, and which kinds of products there are (`multipliers`, `group`).
+    dsp : str
+        One of `MULTIPLIERS`.
 
     Attributes
     ----------
@@ -57,13 +60,19 @@ class Mac(wiring.Component):
         A slot.
     sum : Out(signed(32))
         Its shadow sum, one clock later.
+
+    Raises
+    ------
+    ValueError
+        `dsp` is none of `MULTIPLIERS`.
     """
 
     #: Clocks from a write of products to the first symbol that finds them.
     product_latency = 1
 
-    def __init__(self, machine: Machine):
+    def __init__(self, machine: Machine, dsp: str = "generic"):
         self.machine = machine
+        self._dsp = check_multipliers(dsp)
         members = {
             "symbol": In(4),
             "control": In(MAC_CONTROL),
@@ -137,17 +146,12 @@ class Mac(wiring.Component):
             write.data.eq(config.data),
             read.addr.eq(Cat(symbol, control.palette)),
         ]
-        bits = 9 if found is None else max(9, product_bits(self.machine))
-        factor = Signal(signed(bits), reset_less=True)
-        weight = Signal(signed(8), reset_less=True)
-        product = Signal(signed(8 + bits), reset_less=True)
-        m.d.sync += [weight.eq(read.data), factor.eq(x), product.eq(weight * factor)]
+        weight, factor = read.data, x
         if found is not None:
-            with m.If(self.product_mode):
-                m.d.sync += [weight.eq(1), factor.eq(found)]
-        with m.If(~control.symbol):
-            m.d.sync += factor.eq(0)
-        return product
+            weight = Mux(self.product_mode, Const(1, signed(8)), weight)
+            factor = Mux(self.product_mode, found, factor)
+        factor = Mux(control.symbol, factor, 0)
+        return registered_product(m, "product", weight, factor, dsp=self._dsp)
 
     def _accumulate(self, m: Module, control: Signal, product: Signal) -> None:
         """Add products to the sums of their slots, and keep the sums that are captured."""

@@ -14,7 +14,7 @@ from weightstream.spec.coder import MAX_GROUP, SYMBOLS
 from weightstream.spec.machine import Machine
 
 from ..control.config_write import CONFIG_WRITE
-from ..multipliers import check_multipliers
+from ..multipliers import check_multipliers, registered_product
 
 #: Pairs of products a table: one of an even symbol, one of the odd symbol behind it.
 PAIRS = SYMBOLS // 2
@@ -85,7 +85,8 @@ class ProductCentre(wiring.Component):
         if not machine.group:
             raise ValueError("machine must have product tables, not group=0")
         self.machine = machine
-        self._joined = check_multipliers(dsp) == "xc7"
+        self._dsp = check_multipliers(dsp)
+        self._joined = dsp == "xc7"
         super().__init__(
             {
                 "config": In(CONFIG_WRITE),
@@ -130,7 +131,7 @@ class ProductCentre(wiring.Component):
             m.d.sync += delayed.eq(write)
             write = delayed
 
-        factors = [self._factors(m, *pair, i) for i, pair in enumerate(self._weights(m, Cat(pair, palette)))]
+        factors = [self._factors(even, odd) for even, odd in self._weights(m, Cat(pair, palette))]
         for column, out in enumerate(self.products):
             evens, odds = [], []
             for i, own in enumerate(factors):
@@ -138,19 +139,17 @@ class ProductCentre(wiring.Component):
                 with m.If(self.start):
                     byte = self.x[column][i]
                     m.d.sync += x.eq(Cat(byte, byte[7] & self.signed_input).as_signed())
-                later = Signal(signed(9), name=f"later_{column}_{i}", reset_less=True)
-                m.d.sync += later.eq(x)
-                products = []
-                for kind, factor in own.items():
-                    bits = _BITS * 2 // len(own)
-                    product = Signal(signed(bits), name=f"{kind}_{column}_{i}", reset_less=True)
-                    m.d.sync += product.eq(factor * later)
-                    products.append(product)
+                products = [
+                    registered_product(m, f"{kind}_{column}_{i}", x, factor, dsp=self._dsp)
+                    for kind, factor in own.items()
+                ]
                 if self._joined:
                     (product,) = products
-                    products = [product[_BITS:].as_signed() + product[_BITS - 1], product[:_BITS].as_signed()]
-                evens.append(products[0])
-                odds.append(products[1])
+                    even, odd = product[_BITS : 2 * _BITS].as_signed() + product[_BITS - 1], product
+                else:
+                    even, odd = products[0][:_BITS].as_signed(), products[1]
+                evens.append(even)
+                odds.append(odd[:_BITS].as_signed())
             m.d.sync += [
                 Cat(out.enable, out.bank, out.pair).eq(write),
                 out.even.eq(_sum(m, evens, f"even_{column}")),
@@ -181,16 +180,11 @@ class ProductCentre(wiring.Component):
             reads.append(read.data)
         return [tuple(read[i] for read in reads) for i in range(self.machine.group)]
 
-    def _factors(self, m: Module, even: Value, odd: Value, i: int) -> dict[str, Signal]:
-        """Return what activations are multiplied by, one clock later: two weights, or both as one factor."""
-        factors = {"even_product": even, "odd_product": odd}
+    def _factors(self, even: Value, odd: Value) -> dict[str, Value]:
+        """Return what activations are multiplied by: two weights, or both as one factor."""
         if self._joined:
-            factors = {"product": Cat(odd, odd[-1].replicate(8), even - odd[-1]).as_signed()}
-        registers = {}
-        for kind, value in factors.items():
-            registers[kind] = Signal(value.shape(), name=f"{kind}_factor_{i}", reset_less=True)
-            m.d.sync += registers[kind].eq(value)
-        return registers
+            return {"product": Cat(odd, odd[-1].replicate(8), even - odd[-1]).as_signed()}
+        return {"even_product": even, "odd_product": odd}
 
 
 def _sum(m: Module, terms: list, name: str) -> Value:

@@ -27,7 +27,7 @@ class ColumnWalk(wiring.Component):
     ------
     Latency: what is said about `ahead` is right 5 clocks after `step` or `restart`, about `here` in the next
     clock.
-    Throughput: a step every 6 clocks or more; a round has at least 8.
+    Throughput: a step every 5 clocks or more; a round has at least 8.
     Stall: none.
 
     Parameters
@@ -130,11 +130,14 @@ class ColumnWalk(wiring.Component):
                 self.last.eq(last_number),
             ]
 
-        # Look up the class of `ahead`: memory, one of its classes, field.
-        number = Signal(4)
+        # Look up the class of `ahead`: memory, its register, one of its classes, field.
+        looked_up, number = Signal(4 * COLUMNS_A_WORD), Signal(4)
         within = (COLUMNS_A_WORD - 1).bit_length()
         m.d.comb += class_read.addr.eq(ahead.group >> within)
-        m.d.sync += number.eq(class_read.data.word_select(ahead.group[:within], 4))
+        m.d.sync += [
+            looked_up.eq(class_read.data),
+            number.eq(looked_up.word_select(ahead.group[:within], 4)),
+        ]
         m.d.comb += field_read.addr.eq(Cat(number, ahead.palette))
         m.d.sync += [
             self.ahead.field.eq(field_read.data),

@@ -81,19 +81,18 @@ class BatchWalk(wiring.Component):
         # One bit more than a command counts: it stays set, and is more than any buffer may hold.
         words = Signal(WORDS_BITS + 1)
         left = Signal(WORDS_BITS)
-        moving, beyond = Signal(), Signal()
+        beyond = Signal()
         m.d.comb += [
             self.command.payload.address.eq(self.address),
             self.command.payload.words.eq(words),
             self.command.payload.repeats.eq(0),
-            self.active.eq(moving & (left != 0)),
         ]
         m.d.sync += [
             self.done.eq(0),
             self.error.eq(0),
             beyond.eq(words[-1] | (words > self.size[_WORD_LSB:])),
         ]
-        with m.FSM() as states:
+        with m.FSM():
             with m.State("rest"):
                 m.d.sync += [items.eq(self.batch), words.eq(0)]
                 with m.If(self.start):
@@ -114,14 +113,14 @@ class BatchWalk(wiring.Component):
                 with m.Else():
                     m.d.comb += self.command.valid.eq(1)
                     with m.If(self.command.ready):
+                        m.d.sync += self.active.eq(1)
                         m.next = "move"
             with m.State("move"):
                 with m.If(self.step):
-                    m.d.sync += [left.eq(left - 1), self.place.eq(self.place + 1)]
+                    m.d.sync += [left.eq(left - 1), self.place.eq(self.place + 1), self.active.eq(left != 1)]
                 with m.If(self.finish):
                     m.d.sync += self.done.eq(1)
                     m.next = "rest"
-        m.d.comb += moving.eq(states.ongoing("move"))
         return m
 
     def connect(self, m: Module, mover: wiring.Component) -> None:

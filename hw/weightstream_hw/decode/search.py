@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from weightstream.spec.coder import FREQUENCY_BITS, RANGE_BITS
 
-from ..multipliers import check_multipliers
+from ..multipliers import check_multipliers, registered_product
 
 THRESHOLDS = data.ArrayLayout(FREQUENCY_BITS, 3)
 
@@ -94,56 +94,15 @@ class SearchStep(wiring.Component):
             else:
                 window = Signal(RANGE_BITS, name=f"window_{i}", reset_less=True)
                 m.d.sync += window.eq(self.window)
-                product = self._block(m, i) if self.dsp == "ecp5" else self._product(m, i)
+                product = registered_product(
+                    m, f"product_{i}", self.range, self.thresholds[i], dsp=self.dsp, clear=self.rest
+                )
                 m.d.comb += difference.eq(window - product[FREQUENCY_BITS:])
             m.d.comb += self.differences[i].eq(difference)
             reached.append(~difference[-1])
         # Thresholds rise, so what is reached is, too.
         m.d.comb += self.quarter.eq(Cat(reached[2] | (reached[0] & ~reached[1]), reached[1]))
         return m
-
-    def _product(self, m, i):
-        """Return the product of range and threshold."""
-        threshold = Signal(FREQUENCY_BITS, name=f"threshold_{i}", reset_less=True)
-        factor = Signal(RANGE_BITS, name=f"range_{i}", reset_less=True)
-        product = Signal(RANGE_BITS + FREQUENCY_BITS, name=f"product_{i}", reset_less=True)
-        m.d.sync += [
-            threshold.eq(self.thresholds[i]),
-            factor.eq(self.range),
-            product.eq(Mux(self.rest, 0, factor * threshold)),
-        ]
-        return product
-
-    def _block(self, m, i):
-        """Return what `_product` does, from a multiplier block of an ECP5.
-
-        The three registers are the block's. Yosys would leave them outside, and its way from the range
-        through the block to the product would be the longest of a lane.
-        """
-        product = Signal(RANGE_BITS + FREQUENCY_BITS, name=f"product_{i}")
-        zero = Const(0, 1)
-        ports = {
-            "i_CLK0": ClockSignal(),
-            "i_CE0": Const(1, 1),
-            # RST0 is nobody's reset; RST1 clears the product.
-            "i_RST0": zero,
-            "i_RST1": self.rest,
-        }
-        for name in ("SIGNEDA", "SIGNEDB", "SOURCEA", "SOURCEB"):
-            ports[f"i_{name}"] = zero
-        # Single wires: the cell has no buses.
-        for bit in range(18):
-            ports[f"i_A{bit}"] = self.range[bit] if bit < RANGE_BITS else zero
-            ports[f"i_B{bit}"] = self.thresholds[i][bit] if bit < FREQUENCY_BITS else zero
-            ports[f"i_C{bit}"] = zero
-        for bit in range(len(product)):
-            ports[f"o_P{bit}"] = product[bit]
-        for register, reset in (("INPUTA", 0), ("INPUTB", 0), ("OUTPUT", 1)):
-            ports[f"p_REG_{register}_CLK"] = "CLK0"
-            ports[f"p_REG_{register}_CE"] = "CE0"
-            ports[f"p_REG_{register}_RST"] = f"RST{reset}"
-        m.submodules[f"block_{i}"] = Instance("MULT18X18D", **ports, p_RESETMODE="SYNC")
-        return product
 
     def _slice(self, m, i, difference):
         one, zero = Const(1, 1), Const(0, 1)
