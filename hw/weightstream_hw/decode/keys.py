@@ -169,7 +169,7 @@ class RiceKeyDecoder(wiring.Component):
         all_ones, ones, whole, counted = Signal(), Signal(4), Signal(), Signal()
         # Ones taken before, then all of them. 2**16 and more are equally wrong.
         run, total = Signal(17), Signal(17)
-        behind = Signal(range(VIEW_BITS + 1))
+        behind, rice_and_zero = Signal(range(VIEW_BITS + 1)), Signal(range(VIEW_BITS + 1))
         emit = Signal()
         complete = Signal()
         banks = self._banks(m, complete)
@@ -178,10 +178,12 @@ class RiceKeyDecoder(wiring.Component):
             walk.step.eq(emit),
             complete.eq(emit & walk.last_of_tile),
             # What is taken: the ones, and the bits behind them, of which the zero is one.
-            behind.eq(Mux(whole, row_class.rice, 0) + ~counted),
+            behind.eq(Mux(whole, Mux(counted, row_class.rice, rice_and_zero), ~counted)),
             window.amount.eq(Mux(named, CLASS_BITS, ones + behind)),
             total.eq(Mux(run[-1], run, run + ones + all_ones)),
         ]
+
+        m.d.sync += rice_and_zero.eq(row_class.rice + 1)
 
         # Whether the state is the one in which a row may end, not decoded from its number: much hangs on it.
         coded_row, uncoded_row = Signal(), Signal()
