@@ -8,7 +8,7 @@ from amaranth.hdl import ClockSignal, Const, Instance, Module, Mux, Shape, Signa
 MULTIPLIERS = {
     "generic": "by operators, in pieces of at most 18 x 18 bits: synthesis chooses what multiplies",
     "xc7": "by slices of 18 x 25 bits; the search for symbols instantiates DSP48E1",
-    "ecp5": "as generic, but lanes and product tables instantiate MULT18X18D",
+    "ecp5": "as generic, but lanes, MACs and the product centre instantiate MULT18X18D",
 }
 
 

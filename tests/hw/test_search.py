@@ -4,7 +4,6 @@
 import random
 
 import pytest
-from amaranth.hdl import Signal
 from amaranth.lib import data
 
 from family_cells import MODELS, mult18x18d
@@ -19,12 +18,7 @@ INPUTS = data.StructLayout({"thresholds": THRESHOLDS, "range": RANGE_BITS, "wind
 
 
 def connect(m, step, inputs):
-    """Give a step its inputs, the range when it wants it."""
     m.d.comb += [getattr(step, name).eq(inputs[name]) for name in dict(INPUTS)]
-    if not step.range_ahead:
-        before = Signal.like(inputs.range)
-        m.d.sync += before.eq(inputs.range)
-        m.d.comb += step.range.eq(before)
 
 
 def stimuli():

@@ -115,12 +115,15 @@ class RecordLoader(wiring.Component):
         ]
         write = Signal(record_write(self.machine), reset_less=True)
         enable = Signal()
-        m.d.comb += [self.write.eq(write), self.write.enable.eq(enable)]
+        m.d.comb += [
+            self.write.eq(write),
+            self.write.enable.eq(enable),
+            self.write.row_group.eq(walk.row_group),
+            self.write.address.eq(Cat(walk.lane, walk.slot_group)),
+        ]
         m.d.sync += [
             enable.eq(taken),
             write.bank.eq(banks.filling),
-            write.row_group.eq(walk.row_group),
-            write.address.eq(Cat(walk.lane, walk.slot_group)),
             write.index.eq(index),
             write.data.eq(self.words.payload),
             written.eq(complete),

@@ -263,7 +263,8 @@ class RiceKeyDecoder(wiring.Component):
 
         # ---- what was found ---------------------------------------------------------------------
         emitted = Signal(5)
-        place = [Signal(key_write(self.machine), reset_less=True, name=f"place{i}") for i in range(5)]
+        place = [Signal(key_write(self.machine), reset_less=True, name=f"place{i}") for i in range(4)]
+        bank = Signal(reset_less=True)
         seen, seen_run = Signal(VIEW_BITS, reset_less=True), Signal(17, reset_less=True)
         seen_ones, seen_counted = Signal(4, reset_less=True), Signal(reset_less=True)
         seen_first = Signal(reset_less=True)
@@ -282,7 +283,8 @@ class RiceKeyDecoder(wiring.Component):
             found_run.eq(seen_run),
             found_tail.eq((Mux(seen_counted, seen, seen << 1) << seen_ones)[:VIEW_BITS]),
             found_first.eq(seen_first),
-            place[0].bank.eq(banks.filling),
+            bank.eq(banks.filling),
+            place[0].bank.eq(bank),
             place[0].row_group.eq(walk.row_group),
             place[0].lane.eq(walk.lane),
             place[0].slot.eq(walk.slot_group),
@@ -303,9 +305,8 @@ class RiceKeyDecoder(wiring.Component):
             first.eq(found_first),
             lift.eq(found.lift),
             place[1].eq(place[0]),
-            place[2].eq(place[1]),
-            place[2].bits.eq(found.key_bits),
-            place[2].field.eq(Mux(named, looked_up.data.field, found.field)),
+            place[1].bits.eq(found.key_bits),
+            place[1].field.eq(Mux(named, looked_up.data.field, found.field)),
         ]
 
         # ---- its key ----------------------------------------------------------------------------
@@ -318,7 +319,7 @@ class RiceKeyDecoder(wiring.Component):
         write = Signal(key_write(self.machine), reset_less=True)
         enable, was_past = Signal(), Signal()
         m.d.comb += [
-            own_bits.eq((1 << place[4].bits) - 1),
+            own_bits.eq((1 << place[3].bits) - 1),
             possible.eq(~key_too_far & ((key.as_unsigned() & ~own_bits) == 0)),
             self.write.eq(write),
             self.write.enable.eq(enable),
@@ -328,9 +329,9 @@ class RiceKeyDecoder(wiring.Component):
             changes_much.eq(too_far),
             changes_first.eq(first),
             key_too_far.eq(changes_much),
+            place[2].eq(place[1]),
             place[3].eq(place[2]),
-            place[4].eq(place[3]),
-            write.eq(place[4]),
+            write.eq(place[3]),
             write.key.eq(key & own_bits),
             enable.eq(emitted[-1]),
             was_past.eq(window.past),

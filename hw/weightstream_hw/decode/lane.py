@@ -164,7 +164,7 @@ class Lane(wiring.Component):
         thresholds_coarse, thresholds_fine = self._tables(m, config, coarse.quarter, slot)
         m.d.comb += [
             coarse.thresholds.eq(thresholds_coarse),
-            coarse.range.eq(coming_range if coarse.range_ahead else r),
+            coarse.range.eq(coming_range),
             coarse.window.eq(v),
             coarse.rest.eq(rest[0]),
         ]
@@ -176,7 +176,7 @@ class Lane(wiring.Component):
         quarter = delayed(m, coarse.quarter, 1)
         m.d.comb += [
             fine.thresholds.eq(thresholds_fine),
-            fine.range.eq(Cat(delayed(m, r[:-1], 3 - fine.range_ahead), Const(1, 1))),
+            fine.range.eq(Cat(delayed(m, r[:-1], 2), Const(1, 1))),
             fine.window.eq(delayed(m, v_1, 2)),
             fine.rest.eq(rest[3]),
         ]

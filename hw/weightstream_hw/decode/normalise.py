@@ -84,7 +84,8 @@ class Normaliser(wiring.Component):
         middle_key_bits = Signal(2, reset_less=True)
         m.d.sync += [
             middle_stream.eq(choose(by_nibbles, _shifts(stream, 4))),
-            middle_range.eq(choose(by_nibbles, _shifts(self.range, 4))),
+            # At the start of a row only the top bit, which is not carried.
+            middle_range.eq(Mux(self.start, 0, choose(by_nibbles, _shifts(self.range, 4)))),
             middle_shift.eq(by_nibbles),
             middle_start.eq(self.start),
             middle_key_bits.eq(self.key_bits),
@@ -102,7 +103,7 @@ class Normaliser(wiring.Component):
             shift.eq(Cat(by_bits, middle_shift)),
         ]
         m.d.comb += [
-            self.next_range.eq(Mux(middle_start, 0, choose(by_bits, _shifts(middle_range, 1)))),
+            self.next_range.eq(choose(by_bits, _shifts(middle_range, 1))),
             Cat(self.next_ahead, self.next_window).eq(next_stream),
             self.shift.eq(shift),
         ]

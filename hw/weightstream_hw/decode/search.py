@@ -36,7 +36,7 @@ class SearchStep(wiring.Component):
 
     Timing
     ------
-    Latency: thresholds 2 clocks, range 1 + `range_ahead`, others 1 clock.
+    Latency: thresholds and range 2 clocks, others 1 clock.
     Throughput: 1 a clock.
     Stall: none.
 
@@ -49,9 +49,9 @@ class SearchStep(wiring.Component):
     Attributes
     ----------
     thresholds : In(3 of 14)
-        In rising order, one clock ahead of window and `rest`.
+        In rising order, a clock ahead of window and `rest`.
     range : In(16)
-        R, `range_ahead` clocks ahead of the window.
+        R, a clock ahead of the window.
     window : In(16)
         V.
     rest : In(1)
@@ -69,9 +69,6 @@ class SearchStep(wiring.Component):
 
     def __init__(self, dsp: str = "generic"):
         self.dsp = check_multipliers(dsp)
-        #: Clocks that the range comes ahead of the window. On 7-series none: it has a register anyway, whose
-        #: reset costs nothing; in front of a slice's register, that reset would take 10 LUTs.
-        self.range_ahead = int(dsp != "xc7")
         super().__init__(
             {
                 "thresholds": In(THRESHOLDS),
@@ -110,9 +107,9 @@ class SearchStep(wiring.Component):
         ones = Const((1 << FREQUENCY_BITS) - 1, FREQUENCY_BITS)
         m.submodules[f"slice_{i}"] = Instance(
             "DSP48E1",
-            # Registers: threshold, window and product.
-            p_AREG=0,
-            p_ACASCREG=0,
+            # Registers: range, threshold, window and product.
+            p_AREG=1,
+            p_ACASCREG=1,
             p_BREG=1,
             p_BCASCREG=1,
             p_CREG=1,
@@ -139,7 +136,7 @@ class SearchStep(wiring.Component):
             i_CARRYIN=zero,
             i_CARRYINSEL=Const(0, 3),
             i_CEA1=zero,
-            i_CEA2=zero,
+            i_CEA2=one,
             i_CEB1=zero,
             i_CEB2=one,
             i_CEC=one,
