@@ -194,7 +194,7 @@ class Reader(Harness):
         self.claim(m, self.held_stream(words))
         beat_data = kept.entry[:bus_bits]
         gives = words.valid & words.ready
-        self.claim(m, implies(self.past((level != 0) & ~shown), shown))
+        self.claim(m, shown == (level != 0))
         second = Signal()
         if bus_bits == 64:
             self.claim(m, words.valid == shown)
@@ -236,19 +236,7 @@ class Reader(Harness):
         self.reach(m, room == 0)
 
         # What leads from one clock to the next: the queue holds what came.
-        consume = self.inner("queue", "consume")
-        place = Signal.like(consume)
-        m.d.comb += place.eq(consume + kept.ahead - shown)
-        word = self.word(m, place, "queue", "storage")
-        inner_level = self.inner("queue", "inner_level")
-        self.claim(
-            m,
-            level == inner_level + shown,
-            self.inner("queue", "produce") == (consume + inner_level)[: len(consume)],
-            implies(kept.active, kept.ahead < level),
-            implies(kept.next & shown, self.inner("queue", "r_data") == kept.entry),
-            implies(kept.active & ~(kept.next & shown), word == kept.entry),
-        )
+        self.claim(m, queue_holds(self, m, kept, kept.entry, "queue") == level)
 
     def _halves(self, m, taken, ends, burst_now, bursts_due):
         """Claim that just the last beat of a burst is half a beat, if the burst says so."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from weightstream.spec.machine import Machine
@@ -20,7 +20,7 @@ class LinearReader(wiring.Component):
 
     Timing
     ------
-    Latency: 3 clocks from a command to its first request; 2 from a beat to the word that it completes.
+    Latency: 3 clocks from a command to its first request; 1 from a beat to the word that it completes.
     Throughput: a word a clock (a 32-bit bus: in two clocks), if `depth` covers what memory takes to answer.
     Stall: the beats that were asked for are kept; nothing is asked for that there is no room for.
 
@@ -49,7 +49,7 @@ class LinearReader(wiring.Component):
     """
 
     #: Clocks from a command to its first request, from a beat to the word that it completes.
-    request_latency, latency = 3, 2
+    request_latency, latency = 3, 1
 
     def __init__(self, machine: Machine, depth: int):
         if depth < 8 or depth & (depth - 1):
@@ -75,10 +75,8 @@ class LinearReader(wiring.Component):
         wiring.connect(m, wiring.flipped(self.command), splitter.ranges)
         burst = splitter.bursts.p
 
-        # One more than is ever asked for: a beat passes through the output register of the queue.
-        m.submodules.queue = queue = SyncFIFOBuffered(
-            width=self.machine.bus_bits + wide, depth=self.depth + 1
-        )
+        # In look-up tables: it would be a small part of a block memory, and wait for it as long as for logic.
+        m.submodules.queue = queue = SyncFIFO(width=self.machine.bus_bits + wide, depth=self.depth)
         taken = Signal()
         m.d.comb += [
             self.request.p.address.eq(burst.address),
@@ -120,7 +118,7 @@ class LinearReader(wiring.Component):
             self._pair(m, queue)
         return m
 
-    def _halve(self, m: Module, queue: SyncFIFOBuffered):
+    def _halve(self, m: Module, queue: SyncFIFO):
         """Put out the halves of a beat, the lower one first."""
         upper = Signal()
         only = queue.r_data[128]
@@ -132,7 +130,7 @@ class LinearReader(wiring.Component):
         with m.If(self.words.valid & self.words.ready):
             m.d.sync += upper.eq(~upper & ~only)
 
-    def _pair(self, m: Module, queue: SyncFIFOBuffered):
+    def _pair(self, m: Module, queue: SyncFIFO):
         """Put out pairs of beats, the lower half first."""
         low = Signal(32, reset_less=True)
         half = Signal()

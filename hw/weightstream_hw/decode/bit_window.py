@@ -82,14 +82,12 @@ class BitWindow(wiring.Component):
         word = self.words.payload
         chunks = [Cat(word[i + 8 : i + 16], word[i : i + 8]) for i in range(0, 64, VIEW_BITS)]
         step = Signal()
-        #: Whether `here` and `ahead` show a nibble more than the view.
-        nibble_shown, bits_taken = Signal(init=1), Signal.like(offset)
-        m.d.sync += nibble_shown.eq(bits_taken < VIEW_BITS - NIBBLE_BITS)
+        #: Whether a nibble can be taken without a step: the view begins in the first 3 of 4.
+        nibble_shown = ~offset[2:].all()
         m.d.comb += [
             fetching.eq(running & ~fetched),
             self.view.eq((Cat(ahead, here) << offset)[VIEW_BITS : 2 * VIEW_BITS]),
             self.past.eq(was_past | (here_past & (offset != 0))),
-            bits_taken.eq(Mux(self.take, beyond, offset)),
             self.ready.eq(self.valid & fetched),
             self.nibble_ready.eq(self.valid & (fetched | nibble_shown)),
             beyond.eq(offset + self.amount),
@@ -122,7 +120,6 @@ class BitWindow(wiring.Component):
                     ended.eq(self.count == 0),
                     index.eq(0),
                     offset.eq(0),
-                    nibble_shown.eq(1),
                     fetched.eq(0),
                     here_past.eq(0),
                     ahead_past.eq(0),
@@ -144,7 +141,8 @@ class BitWindow(wiring.Component):
                     running.eq(1),
                     step.eq(self.take & (beyond >= VIEW_BITS)),
                 ]
-                m.d.sync += offset.eq(bits_taken)
+                with m.If(self.take):
+                    m.d.sync += offset.eq(beyond)
                 with m.If(self.finish):
                     m.d.sync += self.valid.eq(0)
                     m.next = "drop"
