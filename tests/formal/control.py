@@ -23,7 +23,7 @@ def one_at_a_time(harness, m):
     with m.Elif(ended):
         m.d.sync += busy.eq(0)
     harness.assume(m, implies(dut.start, ~busy))
-    words = harness.inner("walk", "words", width=25)
+    words, left = harness.inner("walk", "words", width=25), harness.inner("walk", "left", width=24)
     harness.claim(
         m,
         implies(~rests, busy, ~ended),
@@ -32,6 +32,7 @@ def one_at_a_time(harness, m):
         implies(dut.command.valid, dut.command.p.words <= dut.size >> 3),
         implies(dut.command.valid, dut.command.p.address == dut.address),
         implies(harness.state("ask", "walk"), harness.inner("walk", "beyond") == (words > bound(dut.size))),
+        harness.inner("walk", "active") == (harness.state("move", "walk") & (left != 0)),
     )
     harness.reach(m, dut.error)
 
