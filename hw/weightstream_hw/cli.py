@@ -141,7 +141,7 @@ def _build_ulx3s(out: Path, preset: str, files_only: bool, seed: int) -> None:
         raise typer.BadParameter("ulx3s takes neither --preset nor --files-only")
     from .boards.trellis import build_bitstream
 
-    with progress("synthesising, placing and routing (some minutes)"):
+    with progress("synthesising, placing and routing (about 20 minutes)"):
         paths = build_bitstream(out, seed=seed)
     for path in paths:
         typer.echo(path)
