@@ -4,7 +4,6 @@
 import numpy as np
 import pytest
 from amaranth.hdl import Module
-from amaranth.lib import data
 
 from family_cells import mult18x18d
 from simulation import simulate
@@ -13,7 +12,6 @@ from weightstream.golden.compute.mac import mac
 from weightstream.spec.machine import Machine
 from weightstream_hw.compute.mac import Mac
 from weightstream_hw.compute.products import PAIRS, ProductCentre, start_window
-from weightstream_hw.control.config_write import CONFIG_WRITE
 
 EXTREMES = {False: (0, 255), True: (-128, 127)}
 
@@ -188,25 +186,9 @@ def centre_inputs(clocks):
 
 def test_blocks_of_an_ecp5_do_what_operators_do(tmp_path):
     machine = Machine(group=4, passes=4, columns=2)
-    layout = data.StructLayout(
-        {
-            "config": CONFIG_WRITE,
-            "signed_input": 1,
-            "start": 1,
-            "palette": 2,
-            "parity": 1,
-            "x": data.ArrayLayout(data.ArrayLayout(8, 4), 2),
-        }
-    )
-
-    def connect(m, centre, inputs):
-        names = ("config", "signed_input", "start", "palette", "parity")
-        m.d.comb += [getattr(centre, name).eq(inputs[name]) for name in names]
-        m.d.comb += [centre.x[c][i].eq(inputs.x[c][i]) for c in range(2) for i in range(4)]
-
     centres = ProductCentre(machine), ProductCentre(machine, "ecp5")
     settled = 2 * ProductCentre.latency
-    compare(tmp_path, centres, layout, centre_inputs(600), connect, cells=mult18x18d(), settled=settled)
+    compare(tmp_path, centres, centre_inputs(600), cells=mult18x18d(), settled=settled)
 
 
 def test_machine_without_tables_has_no_centre():

@@ -4,21 +4,15 @@
 import random
 
 import pytest
-from amaranth.lib import data
 
 from family_cells import MODELS, mult18x18d
 from twins import compare
 from weightstream.spec.coder import FREQUENCY_BITS, RANGE_BITS
-from weightstream_hw.decode.search import THRESHOLDS, SearchStep
+from weightstream_hw.decode.search import SearchStep
 from weightstream_hw.multipliers import MULTIPLIERS
 from weightstream_hw.tools import ToolError
 
 CLOCKS = 600
-INPUTS = data.StructLayout({"thresholds": THRESHOLDS, "range": RANGE_BITS, "window": RANGE_BITS, "rest": 1})
-
-
-def connect(m, step, inputs):
-    m.d.comb += [getattr(step, name).eq(inputs[name]) for name in dict(INPUTS)]
 
 
 def stimuli():
@@ -41,7 +35,7 @@ def stimuli():
 
 def compare_steps(directory, dsp, cells):
     steps = SearchStep(), SearchStep(dsp)
-    compare(directory, steps, INPUTS, stimuli(), connect, cells=cells, settled=3)
+    compare(directory, steps, stimuli(), cells=cells, settled=3)
 
 
 @pytest.mark.parametrize("dsp", MODELS)
